@@ -1,0 +1,1 @@
+"""How good results are, from arrays and from bags: no ROS."""
