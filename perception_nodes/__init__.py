@@ -1,0 +1,1 @@
+"""ROS 2 perception: detections, masks, grasps and obstacle maps from camera topics."""

@@ -1,0 +1,1 @@
+"""The ``perception <verb>`` command: one small module per verb."""

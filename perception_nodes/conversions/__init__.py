@@ -1,0 +1,1 @@
+"""The only doors between ROS messages and arrays: decode.py inwards, encode.py outwards."""

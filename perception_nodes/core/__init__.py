@@ -1,0 +1,1 @@
+"""What the suite computes, on numpy arrays alone: no ROS and no torch in this room."""

@@ -1,0 +1,189 @@
+"""
+Results drawn onto pictures: what debug images, the viewer and the report all look like.
+
+Everything is RGB, takes read-only arrays and returns new ones.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core.types import Detections
+
+Colour = tuple[int, int, int]
+Pixels = npt.NDArray[np.uint8]
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+# Okabe and Ito's seven colours (jfly.uni-koeln.de/color), then the farthest remaining ones in
+# CIELAB as normal, protan, deutan and tritan eyes see them (Machado et al. 2009)
+_PALETTE: npt.NDArray[np.uint8] = np.array([
+    (0, 114, 178), (230, 159, 0), (86, 180, 233), (213, 94, 0), (0, 158, 115), (240, 228, 66),
+    (204, 121, 167), (135, 15, 255), (195, 240, 180), (225, 0, 75), (0, 255, 240),
+    (150, 120, 255), (180, 195, 105), (150, 75, 120), (105, 75, 225), (210, 0, 180),
+    (135, 195, 135), (150, 255, 120), (255, 165, 195), (120, 165, 60), (120, 150, 240),
+    (165, 75, 30), (60, 120, 75), (0, 210, 45)], np.uint8)
+_VOID = 255  # what a mask holds where there is no class
+_NO_READING: Colour = (96, 96, 96)  # no colour of the depth scale is grey
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_UNICODE_FONT = int(cv2.__version__.split('.')[0]) >= 5
+
+
+def colour_of(class_id: int) -> Colour:
+    """
+    Return the colour of a class, the same in every picture.
+
+    Neighbouring ids differ clearly for colour-blind people too; every 24th id looks the same.
+
+    :return: Red, green and blue, 0 to 255.
+    """
+    red, green, blue = _PALETTE[class_id % len(_PALETTE)].tolist()
+    return red, green, blue
+
+
+def draw_detections(
+    rgb: Pixels, detections: Detections, class_names: Mapping[int, str]
+) -> Pixels:
+    """
+    Draw boxes with name and score; the best ones come to lie on top.
+
+    Lines and letters grow with the image. Boxes outside the image, or with a side that is not
+    a number, are left out; of the others the visible part is drawn.
+
+    :param rgb: (H, W, 3) uint8.
+    :param class_names: Class id to name; an id without a name is shown as its number.
+    :return: A new (H, W, 3) uint8 picture.
+    """
+    picture = rgb.copy()
+    visible = detections[_visible(detections.boxes_xyxy, *rgb.shape[:2])]
+    visible = visible[np.argsort(visible.scores, kind='stable')]
+    corners = _pixel_corners(visible.boxes_xyxy, *rgb.shape[:2]).tolist()
+    class_ids = visible.class_ids.tolist()
+    width = max(1, round(min(rgb.shape[:2]) / 240))
+    for left, top, right, bottom in corners:
+        # a dark seam keeps the box visible on a background of its own colour
+        cv2.rectangle(picture, (left, top), (right, bottom), (0, 0, 0), width + 2)
+    for (left, top, right, bottom), class_id in zip(corners, class_ids):
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(class_id), width)
+    for (left, top, _, _), class_id, score in zip(corners, class_ids, visible.scores.tolist()):
+        name = _printable(class_names.get(class_id, f'id {class_id}'))
+        _draw_label(picture, name, f' {score:.2f}', left, top, colour_of(class_id))
+    return picture
+
+
+def colourise_mask(ids: Ids, transparent: int = _VOID) -> Pixels:
+    """
+    Paint a mask in the colours of its classes.
+
+    :param ids: (H, W) uint8 or uint16 class or instance ids.
+    :param transparent: The id that stays black.
+    :return: (H, W, 3) uint8.
+    """
+    table = np.resize(_PALETTE, (np.iinfo(ids.dtype).max + 1, 3))
+    table[transparent] = 0
+    return np.take(table, ids, axis=0)
+
+
+def blend_mask(
+    rgb: Pixels, ids: Ids, transparent: int = _VOID, opacity: float = 0.45
+) -> Pixels:
+    """
+    Lay a mask over its picture as translucent colour.
+
+    :param rgb: (H, W, 3) uint8.
+    :param ids: (H', W') uint8 or uint16 ids of the same view, stretched where sizes differ.
+    :param transparent: The id that leaves the picture as it is.
+    :param opacity: 0 shows only the picture, 1 only the mask.
+    :return: A new (H, W, 3) uint8 picture.
+    """
+    height, width = rgb.shape[:2]
+    if ids.shape != (height, width):
+        ids = np.asarray(
+            cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST), ids.dtype)
+    mixed = cv2.addWeighted(rgb, 1.0 - opacity, colourise_mask(ids, transparent), opacity, 0.0)
+    cv2.copyTo(rgb, (ids == transparent).view(np.uint8), mixed)
+    return np.asarray(mixed, np.uint8)
+
+
+def colourise_depth(depth_m: npt.NDArray[np.float32], near_m: float, far_m: float) -> Pixels:
+    """
+    Paint depth from yellow (near) over green to violet (far), and grey for no reading.
+
+    :param depth_m: (H, W) float32 metres; NaN no reading, +inf beyond range, -inf too near.
+    :param near_m: Depth of the near end of the scale; what is nearer looks the same.
+    :param far_m: Depth of the far end.
+    :return: (H, W, 3) uint8.
+    :raises ValueError: If the far end is not beyond the near end.
+    """
+    if not near_m < far_m:
+        raise ValueError(f'depth scale runs from {near_m} m to {far_m} m; far must exceed near')
+    unknown = np.isnan(depth_m)
+    nearness = (np.clip(depth_m, near_m, far_m) - far_m) * (255.0 / (near_m - far_m))
+    nearness[unknown] = 0.0
+    # viridis grows evenly in brightness, so colour-blind people and printers keep the order
+    bgr = cv2.applyColorMap(np.rint(nearness).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    rgb[unknown] = _NO_READING
+    return np.asarray(rgb, np.uint8)
+
+
+def _visible(boxes: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Return the (N,) boxes that are finite and reach into the image."""
+    left, top, right, bottom = boxes.T
+    inside = (right >= 0) & (bottom >= 0) & (left < width) & (top < height)
+    return np.asarray(np.isfinite(boxes).all(axis=1) & inside)
+
+
+def _pixel_corners(
+    boxes: npt.NDArray[np.float32], height: int, width: int
+) -> npt.NDArray[np.int64]:
+    """Return (N, 4) whole pixels inside the image."""
+    limits = (width - 1, height - 1, width - 1, height - 1)
+    return np.rint(np.clip(boxes, 0, limits)).astype(np.int64)
+
+
+def _draw_label(
+    picture: Pixels, name: str, score: str, left: int, top: int, colour: Colour
+) -> None:
+    """Write on a filled plate upon the box's upper left corner, or inside it at the image's top."""
+    height, width = picture.shape[:2]
+    short_side = min(height, width)
+    scale = 0.42 * max(1.0, short_side / 240) ** 0.5
+    weight = 1 if short_side < 700 else 2
+    (_, letter_height), _ = cv2.getTextSize('Hg', _FONT, scale, weight)
+    pad = max(2, letter_height // 4)
+    plate_height = letter_height + 3 * pad
+    text, text_width = _fitted(name, score, scale, weight, width - 2 * pad)
+    left = max(0, min(left, width - text_width - 2 * pad))
+    upper = top - plate_height if top >= plate_height else top
+    upper = max(0, min(upper, height - plate_height))
+    right, lower = left + text_width + 2 * pad - 1, upper + plate_height - 1
+    cv2.rectangle(picture, (left, upper), (right, lower), colour, cv2.FILLED)
+    ink = (0, 0, 0) if _is_bright(colour) else (255, 255, 255)
+    baseline = (left + pad, upper + pad + letter_height)
+    cv2.putText(picture, text, baseline, _FONT, scale, ink, weight, cv2.LINE_AA)
+
+
+def _fitted(name: str, score: str, scale: float, weight: int, room: int) -> tuple[str, int]:
+    """Return the label, its name cut where it is wider than ``room`` pixels, and its width."""
+    def width_of(text: str) -> int:
+        (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
+        return text_width
+
+    text, kept = name + score, name
+    while width_of(text) > room and kept:
+        kept = kept[:-1]
+        text = f'{kept}..{score}'
+    return text, width_of(text)
+
+
+def _is_bright(colour: Colour) -> bool:
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+
+
+def _printable(name: str) -> str:
+    """Return the name in one line of characters that this OpenCV can draw."""
+    line = ' '.join(name.split())
+    charset = 'utf-8' if _UNICODE_FONT else 'ascii'
+    return line.encode(charset, 'replace').decode(charset)

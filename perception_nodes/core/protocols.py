@@ -1,0 +1,27 @@
+"""
+What the core asks of a model. A backend satisfies a protocol by shape and inherits nothing.
+
+Everything takes a sequence, so that frames of several cameras can share one batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core.types import Detections
+
+
+class DetectorModel(Protocol):
+    """Finds boxes. Owns its resizing and normalisation: callers hand over raw pixels."""
+
+    class_names: Mapping[int, str]
+
+    def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        """
+        Find objects in each frame, in that frame's own pixels, before any thresholding.
+
+        :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
+        :return: One result per frame; boxes may overlap and come in any order.
+        """
+        ...

@@ -1,0 +1,120 @@
+"""Plain data that flows through the package: frozen, checked once, numpy inside."""
+
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class CameraIntrinsics:
+    """
+    Pinhole intrinsics in pixels, with the distortion of the image they belong to.
+
+    Pixel centres lie at integer coordinates, as in OpenCV and ``sensor_msgs/CameraInfo``.
+
+    :raises ValueError: If the size or a focal length is not positive.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, ...] = ()  # OpenCV order k1, k2, p1, p2, k3, ...; empty: none
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(
+                f'camera intrinsics are for an image of {self.width}x{self.height} pixels; '
+                'both must be positive: is camera_info filled in by the driver?')
+        focal = (self.fx, self.fy)
+        if not all(math.isfinite(f) and f > 0.0 for f in focal):
+            raise ValueError(
+                f'camera intrinsics have fx={self.fx}, fy={self.fy}; both must be positive '
+                'pixels: calibrate the camera or fill in K of camera_info')
+
+    @classmethod
+    def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> 'CameraIntrinsics':
+        """
+        Guess an undistorted camera with square pixels from its field of view.
+
+        :param horizontal_fov_deg: Angle across the image's width, degrees in (0, 180).
+        :raises ValueError: If the angle is out of range.
+        """
+        if not 0.0 < horizontal_fov_deg < 180.0:
+            raise ValueError(
+                f'horizontal field of view is {horizontal_fov_deg} degrees; '
+                'it must lie between 0 and 180')
+        focal = 0.5 * width / math.tan(math.radians(horizontal_fov_deg) / 2.0)
+        return cls(width, height, focal, focal, (width - 1) / 2.0, (height - 1) / 2.0)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """Return the (3, 3) float64 camera matrix K."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class RgbdFrame:
+    """
+    One observation of one camera, in its optical frame (REP 103: x right, y down, z ahead).
+
+    The arrays are read-only, because every node of a process sees the same ones.
+
+    :raises ValueError: If an array has another shape or dtype than stated here.
+    """
+
+    rgb: npt.NDArray[np.uint8]  # (H, W, 3)
+    stamp_ns: int  # ROS time of the exposure, nanoseconds
+    frame_id: str  # the camera's optical frame
+    depth_m: npt.NDArray[np.float32] | None = None  # (H, W), NaN no reading, +inf beyond range
+    intrinsics: CameraIntrinsics | None = None
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise ValueError(
+                f'colour image is {self.rgb.shape} {self.rgb.dtype}; expected (H, W, 3) uint8')
+        if self.depth_m is None:
+            return
+        if self.depth_m.shape != self.rgb.shape[:2] or self.depth_m.dtype != np.float32:
+            raise ValueError(
+                f'depth image is {self.depth_m.shape} {self.depth_m.dtype}; '
+                f'expected {self.rgb.shape[:2]} float32, registered to the colour image')
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """
+    N axis-aligned boxes in one image, best first.
+
+    Indexing with anything numpy takes is filtering: ``found[found.scores > 0.5]``.
+
+    :raises ValueError: If the arrays disagree in length or shape.
+    """
+
+    boxes_xyxy: npt.NDArray[np.float32]  # (N, 4) pixels: left, top, right, bottom
+    scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
+    class_ids: npt.NDArray[np.int64]  # (N,) ids that the model's class_names resolves
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes_xyxy)
+        shapes = (self.boxes_xyxy.shape, self.scores.shape, self.class_ids.shape)
+        if shapes != ((n, 4), (n,), (n,)):
+            raise ValueError(
+                'boxes, scores and class ids have shapes {}, {} and {}; '
+                'expected (N, 4), (N,) and (N,)'.format(*shapes))
+
+    @classmethod
+    def empty(cls) -> 'Detections':
+        """Return no detections at all."""
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, keep: Any) -> 'Detections':
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep])

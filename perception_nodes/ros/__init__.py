@@ -1,0 +1,1 @@
+"""What needs rclpy: the life of a node, its inputs, parameters and diagnostics."""

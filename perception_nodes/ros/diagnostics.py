@@ -1,0 +1,19 @@
+"""A node's health as messages on /diagnostics."""
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from perception_nodes.core.health import NodeHealth, Verdict
+from rclpy.node import Node
+
+_LEVELS = {
+    'ok': DiagnosticStatus.OK, 'warn': DiagnosticStatus.WARN, 'error': DiagnosticStatus.ERROR}
+
+
+def diagnostics_msg(node: Node, verdict: Verdict, health: NodeHealth) -> DiagnosticArray:
+    """Describe a node as it is now."""
+    status = DiagnosticStatus(
+        level=_LEVELS[verdict.level], name=node.get_fully_qualified_name(),
+        message=verdict.message, hardware_id='',
+        values=[KeyValue(key=k, value=v) for k, v in health.values().items()])
+    msg = DiagnosticArray(status=[status])
+    msg.header.stamp = node.get_clock().now().to_msg()
+    return msg
