@@ -4,7 +4,7 @@ Results drawn onto pictures: what debug images, the viewer and the report all lo
 Everything is RGB, takes read-only arrays and returns new ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -57,17 +57,17 @@ def draw_detections(
     picture = rgb.copy()
     visible = detections[_visible(detections.boxes_xyxy, *rgb.shape[:2])]
     visible = visible[np.argsort(visible.scores, kind='stable')]
-    corners = _pixel_corners(visible.boxes_xyxy, *rgb.shape[:2]).tolist()
+    corners = _pixel_corners(visible.boxes_xyxy, *rgb.shape[:2])
     class_ids = visible.class_ids.tolist()
     width = max(1, round(min(rgb.shape[:2]) / 240))
-    for left, top, right, bottom in corners:
+    for box in corners:
         # a dark seam keeps the box visible on a background of its own colour
-        cv2.rectangle(picture, (left, top), (right, bottom), (0, 0, 0), width + 2)
-    for (left, top, right, bottom), class_id in zip(corners, class_ids):
-        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(class_id), width)
-    for (left, top, _, _), class_id, score in zip(corners, class_ids, visible.scores.tolist()):
+        _draw_frame(picture, box, width + 2, (0, 0, 0))
+    for box, class_id in zip(corners, class_ids, strict=True):
+        _draw_frame(picture, box, width, colour_of(class_id))
+    for box, class_id, score in zip(corners, class_ids, visible.scores.tolist(), strict=True):
         name = _printable(class_names.get(class_id, f'id {class_id}'))
-        _draw_label(picture, name, f' {score:.2f}', left, top, colour_of(class_id))
+        _draw_label(picture, name, f' {score:.2f}', box[:2], colour_of(class_id))
     return picture
 
 
@@ -97,12 +97,15 @@ def blend_mask(
     :return: A new (H, W, 3) uint8 picture.
     """
     height, width = rgb.shape[:2]
+    colours = colourise_mask(ids, transparent)
+    void = (ids == transparent).view(np.uint8)
     if ids.shape != (height, width):
-        ids = np.asarray(
-            cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST), ids.dtype)
-    mixed = cv2.addWeighted(rgb, 1.0 - opacity, colourise_mask(ids, transparent), opacity, 0.0)
-    cv2.copyTo(rgb, (ids == transparent).view(np.uint8), mixed)
-    return np.asarray(mixed, np.uint8)
+        colours, void = (np.asarray(cv2.resize(
+            layer, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+            for layer in (colours, void))
+    mixed = np.asarray(cv2.addWeighted(rgb, 1.0 - opacity, colours, opacity, 0.0), np.uint8)
+    cv2.copyTo(rgb, void, mixed)
+    return mixed
 
 
 def colourise_depth(depth_m: npt.NDArray[np.float32], near_m: float, far_m: float) -> Pixels:
@@ -136,16 +139,25 @@ def _visible(boxes: npt.NDArray[np.float32], height: int, width: int) -> npt.NDA
 
 def _pixel_corners(
     boxes: npt.NDArray[np.float32], height: int, width: int
-) -> npt.NDArray[np.int64]:
-    """Return (N, 4) whole pixels inside the image."""
+) -> list[list[int]]:
+    """Return the boxes in whole pixels inside the image."""
     limits = (width - 1, height - 1, width - 1, height - 1)
-    return np.rint(np.clip(boxes, 0, limits)).astype(np.int64)
+    return [[round(x) for x in box] for box in np.clip(boxes, 0, limits).tolist()]
+
+
+def _draw_frame(picture: Pixels, box: Sequence[int], width: int, colour: Colour) -> None:
+    """Draw lines exactly ``width`` pixels wide, which cv2.rectangle does not promise."""
+    left, top, right, bottom = (max(0, edge - (width - 1) // 2) for edge in box)
+    picture[top:top + width, left:right + width] = colour
+    picture[bottom:bottom + width, left:right + width] = colour
+    picture[top:bottom + width, left:left + width] = colour
+    picture[top:bottom + width, right:right + width] = colour
 
 
 def _draw_label(
-    picture: Pixels, name: str, score: str, left: int, top: int, colour: Colour
+    picture: Pixels, name: str, score: str, corner: Sequence[int], colour: Colour
 ) -> None:
-    """Write on a filled plate upon the box's upper left corner, or inside it at the image's top."""
+    """Write on a filled plate upon the corner, or under it at the top of the image."""
     height, width = picture.shape[:2]
     short_side = min(height, width)
     scale = 0.42 * max(1.0, short_side / 240) ** 0.5
@@ -154,6 +166,7 @@ def _draw_label(
     pad = max(2, letter_height // 4)
     plate_height = letter_height + 3 * pad
     text, text_width = _fitted(name, score, scale, weight, width - 2 * pad)
+    left, top = corner
     left = max(0, min(left, width - text_width - 2 * pad))
     upper = top - plate_height if top >= plate_height else top
     upper = max(0, min(upper, height - plate_height))
