@@ -1,0 +1,75 @@
+# One target per thing a person does here; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NUMPY126_VENV := $(VENV)-numpy126
+PERCEPTION_NODES_DATA ?= ../shared/data
+SOURCE ?= 0
+PYTEST_FLAGS ?= -q
+
+REQUIREMENTS := $(wildcard requirements/*)
+INTERFACES := $(wildcard interfaces/*.* interfaces/builder/*.py interfaces/*_msgs/package.xml interfaces/*_msgs/msg/*)
+PACKAGING := setup.py setup.cfg package.xml pyproject.toml
+MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
+
+export PERCEPTION_NODES_DATA
+.DELETE_ON_ERROR:
+.PHONY: help venv test test-unit test-graph test-numpy126 lint demo webcam eval-voc50 colcon clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: $(VENV)/.project ## set up the Python environment in .venv (VENV= for another folder)
+
+$(VENV)/.requirements: $(REQUIREMENTS)
+	@$(MAKE_VENV) requirements
+	@touch $@
+
+$(VENV)/.interfaces: $(VENV)/.requirements $(INTERFACES)
+	@$(MAKE_VENV) interfaces
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.interfaces $(PACKAGING)
+	@$(MAKE_VENV) project
+	@touch $@
+
+test: lint test-unit test-graph test-numpy126 ## run every check
+
+test-unit: venv ## run the tests that need no ROS graph and no browser (under a minute)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m 'not graph and not browser'
+
+test-graph: venv ## run the tests over a real ROS graph and in a browser
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m 'graph or browser'
+
+lint: venv ## run ruff and mypy
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+
+# The message packages of apt's ROS 2 Jazzy are compiled against NumPy 1.26.
+test-numpy126: $(NUMPY126_VENV)/.requirements ## run the core and conversion tests with NumPy 1.26, without ROS and torch
+	PYTHONPATH=. $(NUMPY126_VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m 'not graph' $(wildcard test/core test/conversions)
+
+$(NUMPY126_VENV)/.requirements: $(REQUIREMENTS)
+	@echo 'Python packages with NumPy 1.26 ...'
+	@$(PYTHON) -m venv $(NUMPY126_VENV)
+	@$(NUMPY126_VENV)/bin/pip --disable-pip-version-check install -q pytest pytest-timeout \
+	  -r requirements/base.txt -c requirements/constraints.txt -c requirements/constraints-numpy1.txt
+	@touch $@
+
+demo: venv ## detect objects in real photos over ROS topics; writes out/demo/report.html
+	$(BIN)/perception demo --out out/demo
+
+webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a video file or a URL)
+	$(BIN)/perception webcam $(SOURCE)
+
+eval-voc50: venv ## score the shipped detector on 50 photos, directly and through ROS
+	$(BIN)/perception evaluate-model coco_ssdlite_mobilenet_v2 $(PERCEPTION_NODES_DATA)/datasets/voc50 \
+	  --through-ros --out out/eval/voc50.json
+
+COLCON := --build-base out/colcon/build --install-base out/colcon/install
+colcon: venv ## build and test as a colcon workspace package, in out/colcon
+	$(BIN)/python -m colcon --log-base out/colcon/log build --base-paths . $(COLCON)
+	$(BIN)/python -m colcon --log-base out/colcon/log test --base-paths . $(COLCON) --event-handlers console_direct+ --return-code-on-test-failure
+
+clean: ## delete what targets wrote, except the Python environment
+	rm -rf out build *.egg-info interfaces/build interfaces/*.egg-info

@@ -1,0 +1,96 @@
+"""Installs the package the ament way; package.xml holds the same facts for ROS tools."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+from distutils.command.install_data import install_data  # isort: skip  # setuptools provides it
+
+NAME = 'perception_nodes'
+SHARED_FOLDERS = ('launch', 'config', 'models')
+EXECUTABLES = {
+    'detection_node': 'perception_nodes.detection_node:main',
+    'perception': 'perception_nodes.cli.main:main',
+}
+LAUNCHER = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
+
+
+class InstallData(install_data):
+    """Share files, and in a pip prefix also the launchers that `ros2 run` looks for."""
+
+    def run(self):
+        super().run()
+        executables = Path(self.install_dir) / 'lib' / NAME
+        if Path(self.get_finalized_command('install_scripts').install_dir) == executables:
+            return  # colcon: setup.cfg has already put the scripts there
+        executables.mkdir(parents=True, exist_ok=True)
+        for name in EXECUTABLES:
+            launcher = executables / name
+            launcher.write_text(LAUNCHER.format(name=name), encoding='utf-8')
+            launcher.chmod(0o755)
+            self.outfiles.append(str(launcher))
+
+
+def shared_files():
+    """Return (folder, files) for everything that belongs under share."""
+    share = Path('share') / NAME
+    found = [(str(share), ['package.xml'])]
+    for top in SHARED_FOLDERS:
+        for folder in (Path(top), *sorted(path for path in Path(top).rglob('*') if path.is_dir())):
+            files = [str(path) for path in sorted(folder.glob('*')) if path.is_file()]
+            if files:
+                found.append((str(share / folder), files))
+    return found
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='ROS 2 perception: detections, masks, grasps and obstacle maps from camera '
+    'topics.',
+    license='Apache-2.0',
+    maintainer='perception_nodes maintainers',
+    maintainer_email='maintainers@perception-nodes.example',
+    python_requires='>=3.11',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        *shared_files(),
+    ],
+    entry_points={
+        'console_scripts': [f'{name} = {target}' for name, target in EXECUTABLES.items()],
+    },
+    install_requires=[
+        'aiohttp>=3.9',
+        'jinja2>=3.1',
+        'mcap>=1.1',
+        'numba>=0.59',
+        'numpy>=1.26',
+        'onnxruntime>=1.17',
+        'opencv-python-headless>=4.6',
+        'PyYAML>=6.0',
+        'rosbags>=0.10',
+        'tqdm>=4.66',
+    ],
+    extras_require={
+        # ROS 2 Jazzy without a ROS install; vision_msgs and tf2_msgs: pip install ./interfaces
+        'ros': [
+            'ros-jazzy-diagnostic-msgs',
+            'ros-jazzy-geometry-msgs',
+            'ros-jazzy-nav-msgs',
+            'ros-jazzy-rclpy',
+            'ros-jazzy-rmw-fastrtps-cpp',
+            'ros-jazzy-rosgraph-msgs',
+            'ros-jazzy-sensor-msgs',
+            'ros-jazzy-std-msgs',
+            'ros-jazzy-std-srvs',
+            'ros-jazzy-visualization-msgs',
+        ],
+        'torch': ['torch>=2.2', 'torchvision>=0.17'],
+        # AGPL-3.0, unlike this package: whoever installs it accepts that licence
+        'ultralytics': ['ultralytics-opencv-headless>=8.3'],
+        'test': ['pytest>=7', 'pytest-timeout'],
+    },
+    cmdclass={'install_data': InstallData},
+    zip_safe=False,
+)
