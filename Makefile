@@ -9,7 +9,7 @@ PYTEST_FLAGS ?= -q
 
 REQUIREMENTS := $(wildcard requirements/*)
 INTERFACES := $(wildcard interfaces/*.* interfaces/builder/*.py interfaces/*_msgs/package.xml interfaces/*_msgs/msg/*)
-PACKAGING := setup.py setup.cfg package.xml pyproject.toml
+PACKAGING := setup.py setup.cfg package.xml pyproject.toml $(wildcard launch/* config/* models/*)
 MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA

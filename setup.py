@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 
 from distutils.command.install_data import install_data  # isort: skip  # setuptools provides it
 
@@ -13,6 +13,12 @@ EXECUTABLES = {
     'perception': 'perception_nodes.cli.main:main',
 }
 LAUNCHER = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
+
+
+class PackageDistribution(Distribution):
+    """A distribution whose share files belong to editable installs too."""
+
+    has_data = Distribution.has_data_files  # the name that setuptools' editable_wheel asks for
 
 
 class InstallData(install_data):
@@ -36,10 +42,9 @@ def shared_files():
     share = Path('share') / NAME
     found = [(str(share), ['package.xml'])]
     for top in SHARED_FOLDERS:
-        for folder in (Path(top), *sorted(path for path in Path(top).rglob('*') if path.is_dir())):
-            files = [str(path) for path in sorted(folder.glob('*')) if path.is_file()]
-            if files:
-                found.append((str(share / folder), files))
+        for path in sorted(Path(top).rglob('*')):
+            if path.is_file() and path.parent.name != '__pycache__':
+                found.append((str(share / path.parent), [str(path)]))
     return found
 
 
@@ -91,6 +96,7 @@ setup(
         'ultralytics': ['ultralytics-opencv-headless>=8.3'],
         'test': ['pytest>=7', 'pytest-timeout'],
     },
+    distclass=PackageDistribution,
     cmdclass={'install_data': InstallData},
     zip_safe=False,
 )

@@ -6,6 +6,7 @@ and an installed torch are used as they are: nothing that they provide is instal
 """
 
 import argparse
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import subprocess
@@ -79,6 +80,7 @@ def install_interfaces(venv: Path) -> None:
 
 def install_project(venv: Path) -> None:
     """Install the checkout itself so that edits take effect at once."""
+    os.environ['PYTHONWARNINGS'] = 'ignore'  # setuptools warns about every editable install
     pip_install(venv, 'perception_nodes (editable)', *NO_RESOLVING, '-e', REPOSITORY)
 
 
@@ -124,11 +126,11 @@ def flagged(constraints: list[Path]) -> list[str]:
 
 def make_environment(venv: Path, see_system: bool) -> None:
     flags = ['--system-site-packages'] if see_system else []
-    run_step(f'virtual environment {venv}', [sys.executable, '-m', 'venv', *flags, venv])
+    run_step(f'virtual environment {venv}', [sys.executable, '-m', 'venv', *flags, str(venv)])
 
 
 def pip_install(venv: Path, sentence: str, *arguments: str | Path) -> None:
-    pip = [python_of(venv), '-m', 'pip', '--disable-pip-version-check', 'install', '-q']
+    pip = (python_of(venv), '-m', 'pip', '--disable-pip-version-check', 'install', '-q')
     run_step(sentence, [*pip, *arguments])
 
 
@@ -136,7 +138,7 @@ def python_of(venv: Path) -> Path:
     return venv / 'bin' / 'python'
 
 
-def run_step(sentence: str, command: list[str | Path]) -> None:
+def run_step(sentence: str, command: Sequence[str | Path]) -> None:
     """
     Run a command and say in one line what it did and how long it took.
 
