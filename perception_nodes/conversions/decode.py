@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.core.types import CameraIntrinsics, Detections
 
 ZeroDepth = Literal['unknown', 'beyond_range']
 
@@ -97,6 +97,38 @@ def intrinsics_from_msg(msg: Any) -> CameraIntrinsics:
     return CameraIntrinsics(
         int(msg.width), int(msg.height), float(k[0]), float(k[4]), float(k[2]), float(k[5]),
         d if distorted else ())
+
+
+def detections_from_msg(msg: Any) -> Detections:
+    """
+    Convert a ``vision_msgs/Detection2DArray``; of several hypotheses the best one counts.
+
+    :return: One detection per box with a hypothesis, in the message's order.
+    :raises ValueError: If a class id is not a decimal number.
+    """
+    boxes, scores, class_ids = [], [], []
+    for detection in msg.detections:
+        if not detection.results:
+            continue
+        best = max((result.hypothesis for result in detection.results), key=lambda h: h.score)
+        centre, box = detection.bbox.center.position, detection.bbox
+        boxes.append((centre.x, centre.y, box.size_x, box.size_y))
+        scores.append(best.score)
+        if not best.class_id.isdecimal():
+            raise ValueError(
+                f"a detection has class id '{best.class_id}'; it must be a decimal number that "
+                'label_info resolves')
+        class_ids.append(int(best.class_id))
+    box_array = np.array(boxes, np.float64).reshape(-1, 4)
+    half = box_array[:, 2:] * 0.5
+    corners = np.hstack([box_array[:, :2] - half, box_array[:, :2] + half])
+    return Detections(
+        corners.astype(np.float32), np.array(scores, np.float32), np.array(class_ids, np.int64))
+
+
+def class_names_from_msg(msg: Any) -> dict[int, str]:
+    """Convert a ``vision_msgs/LabelInfo`` to class ids and names."""
+    return {int(entry.class_id): str(entry.class_name) for entry in msg.class_map}
 
 
 def _pixels(msg: Any, dtype: str, channels: int) -> npt.NDArray[Any]:

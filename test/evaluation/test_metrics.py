@@ -5,7 +5,7 @@ import math
 import numpy as np
 from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.metrics import (
-    bootstrap_interval,
+    bootstrap_intervals,
     BoxLabels,
     coco_average_precision,
     match_detections,
@@ -179,17 +179,19 @@ def random_set(random, images):
 
 def test_bootstrap_of_equal_images_has_no_width():
     matches = match_detections([labels(UNIT, APART)] * 5, [found(UNIT)] * 5)
-    assert bootstrap_interval(
-        matches.mean_average_precision, 5, seed=0, resamples=50) == pytest.approx((0.5, 0.5))
+    intervals = bootstrap_intervals(
+        lambda weights: {'mAP50': matches.mean_average_precision(weights)}, 5, seed=0,
+        resamples=50)
+    assert intervals == {'mAP50': pytest.approx((0.5, 0.5))}
 
 
 def test_bootstrap_interval_is_that_of_a_mean():
-    # one class per image is found or not: the score is a mean of coin tosses
-    hits = np.arange(100) < 70
-    low, high = bootstrap_interval(
-        lambda weights: float(weights @ hits) / weights.sum(), 100, seed=1, resamples=4000)
+    # each image is right or wrong: the score is a mean of coin tosses
+    right = np.arange(100) < 70
+    intervals = bootstrap_intervals(
+        lambda weights: {'share': weights @ right / 100}, 100, seed=1, resamples=4000)
     half_width = 1.96 * math.sqrt(0.7 * 0.3 / 100)
-    assert (low, high) == pytest.approx((0.7 - half_width, 0.7 + half_width), abs=0.015)
+    assert intervals['share'] == pytest.approx((0.7 - half_width, 0.7 + half_width), abs=0.015)
 
 
 def test_an_image_drawn_twice_is_scored_as_two_images():
@@ -201,5 +203,9 @@ def test_an_image_drawn_twice_is_scored_as_two_images():
         expected)
 
 
-def test_bootstrap_of_nothing_is_nan():
-    assert all(map(math.isnan, bootstrap_interval(lambda _: float('nan'), 3, seed=0)))
+def test_bootstrap_leaves_out_draws_without_a_score():
+    intervals = bootstrap_intervals(
+        lambda weights: {'none': math.nan, 'some': 1.0 if weights[0] else math.nan}, 3, seed=0,
+        resamples=50)
+    assert all(map(math.isnan, intervals['none']))
+    assert intervals['some'] == (1.0, 1.0)

@@ -1,0 +1,122 @@
+"""The other processes of a verb: started with a log, watched, stopped in any case."""
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import random
+import signal
+import socket
+import subprocess
+import sys
+from types import TracebackType
+
+_LAST_LINES = 12
+_PATIENCE_S = 10.0
+
+
+class Child:
+    """
+    One child process. What it writes goes to a file, whose end is told if it fails.
+
+        with Child('detection_node', ['perception_nodes.detection_node'], log=folder / 'log'):
+            ...
+
+    :param name: What to call it when it is spoken of.
+    :param module: A Python module and its arguments, run as ``python -m``.
+    :param log: File for its standard output and error.
+    """
+
+    def __init__(self, name: str, module: Sequence[str], log: Path) -> None:
+        self.name = name
+        self._command = [sys.executable, '-m', *module]
+        self._log = log
+
+    def __enter__(self) -> 'Child':
+        with self._log.open('wb') as log:
+            # a session of its own: Ctrl-C reaches it through stop(), after its readers are done
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self._stop()
+
+    def check(self) -> None:
+        """
+        Do nothing while it runs.
+
+        :raises OSError: If it has ended, with its last lines.
+        """
+        code = self._process.poll()
+        if code is not None:
+            raise OSError(self._obituary(f'ended with {_ending(code)}'))
+
+    def stop(self) -> None:
+        """
+        Interrupt it and wait for its end.
+
+        :raises OSError: If it does not end well, with its last lines.
+        """
+        self.check()
+        code = self._stop()
+        if code != 0:
+            raise OSError(self._obituary(f'ended with {_ending(code)} when it was stopped'))
+
+    def wait(self, timeout_s: float) -> bool:
+        """
+        Wait for it to finish by itself; return whether it has.
+
+        :raises OSError: If it fails, with its last lines.
+        """
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        if code != 0:
+            raise OSError(self._obituary(f'ended with {_ending(code)}'))
+        return True
+
+    def last_lines(self) -> str:
+        """Return the end of what it has written, indented."""
+        lines = self._log.read_text(errors='replace').splitlines()[-_LAST_LINES:]
+        return '\n'.join(f'    {line}' for line in lines) or '    (it wrote nothing)'
+
+    def _stop(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                self._process.send_signal(number)
+            try:
+                return self._process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                continue
+        raise TimeoutError(f'{self.name} (process {self._process.pid}) cannot be stopped')
+
+    def _obituary(self, what: str) -> str:
+        return f'{self.name} {what}; its last lines:\n{self.last_lines()}'
+
+
+def use_private_graph() -> int:
+    """
+    Give this process and its children a ROS graph that no other program of this machine is on.
+
+    :return: The ROS domain id, also set in the environment.
+    :raises OSError: If every domain id is in use.
+    """
+    ids = list(range(1, 102))  # the ports of larger ids are those of outgoing connections
+    random.shuffle(ids)
+    for domain_id in ids:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', 7400 + 250 * domain_id))  # where DDS participants listen
+            except OSError:
+                continue
+        os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        return domain_id
+    raise OSError('all ROS domain ids from 1 to 101 are in use on this machine; stop some nodes')
+
+
+def _ending(code: int) -> str:
+    return f'exit code {code}' if code >= 0 else f'signal {signal.Signals(-code).name}'

@@ -1,0 +1,184 @@
+"""Labelled pictures on disk, checked before anything is computed from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.evaluation.metrics import BoxLabels
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One picture of a data set and its true boxes."""
+
+    path: Path
+    width: int  # pixels
+    height: int
+    labels: BoxLabels
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """
+        Read the picture.
+
+        :return: (height, width, 3) uint8.
+        :raises ValueError: If it is damaged or not of the labelled size, naming the file.
+        """
+        rgb = read_rgb(self.path)
+        if rgb.shape[:2] != (self.height, self.width):
+            raise ValueError(
+                f'{self.path} has {rgb.shape[1]}x{rgb.shape[0]} pixels, but its labels are for '
+                f'{self.width}x{self.height}; restore the picture or label it again')
+        return rgb
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionDataset:
+    """Pictures with true boxes, and what the class ids of the boxes mean."""
+
+    file: Path  # where the labels were read, for messages
+    class_names: Mapping[int, str]
+    images: Sequence[LabelledImage]
+
+    def with_classes_of(
+        self, class_names: Mapping[int, str], renamed: Mapping[str, str] | None = None
+    ) -> 'DetectionDataset':
+        """
+        Express the labels in the class ids of a model.
+
+        :param class_names: The model's ids and names; those the data set lacks are left out.
+        :param renamed: Data set's name to model's name, where the two differ.
+        :raises ValueError: If a name is unknown on either side, naming it and the way out.
+        """
+        renamed = renamed or {}
+        for name in renamed:
+            if name not in self.class_names.values():
+                raise ValueError(
+                    f"{self.file} has no class '{name}' to map; "
+                    f'{_choices(name, self.class_names.values())}')
+        ids = {name: i for i, name in class_names.items()}
+        new_ids = {}
+        for old_id, name in self.class_names.items():
+            wanted = renamed.get(name, name)
+            if wanted not in ids:
+                raise ValueError(
+                    f"class '{name}' of {self.file} is unknown to the model under the name "
+                    f"'{wanted}'; map it, as in --map '{name}=...': {_choices(wanted, ids)}")
+            new_ids[old_id] = ids[wanted]
+        images = [replace(image, labels=_relabelled(image.labels, new_ids))
+                  for image in self.images]
+        return DetectionDataset(self.file, {i: class_names[i] for i in new_ids.values()}, images)
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """
+    Read a picture whole.
+
+    :return: (H, W, 3) uint8, turned as its EXIF orientation says.
+    :raises FileNotFoundError: If there is no such file.
+    :raises ValueError: If it is not a picture, or cut off.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no picture {path}')
+    data = path.read_bytes()
+    bgr = None
+    # OpenCV fills the missing part of a cut JPEG with grey and says nothing
+    if data and not _is_cut_jpeg(data):
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(
+            f'{path} cannot be read as a picture: it is damaged or of an unknown format')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_coco(root: Path) -> DetectionDataset:
+    """
+    Read ``root/instances.json`` (COCO) and check that its pictures are in ``root/images``.
+
+    Boxes marked ``iscrowd`` or ``ignore`` are ignored ones. Pictures keep the file's order.
+
+    :raises FileNotFoundError: If the labels or pictures are not there.
+    :raises ValueError: If the labels contradict themselves, naming the file and the entry.
+    """
+    file = root / 'instances.json'
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'there is no {file}; a data set is a folder with instances.json (COCO) and images/')
+    try:
+        content = json.loads(file.read_bytes())
+        class_names = {int(c['id']): str(c['name']) for c in content['categories']}
+        rows: dict[int, list[Any]] = {int(image['id']): [] for image in content['images']}
+        for row in content['annotations']:
+            _check_annotation(row, class_names, rows)
+            rows[row['image_id']].append(row)
+        images = [_image(raw, rows[raw['id']], root) for raw in content['images']]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f'{file} is not JSON: {error}') from error
+    except (KeyError, TypeError) as error:
+        what = f'a field {error} is missing' if isinstance(error, KeyError) else str(error)
+        raise ValueError(f'{file} is not a COCO file of boxes: {what}') from error
+    except ValueError as error:
+        raise ValueError(f'{file}: {error}') from error
+    if not images:
+        raise ValueError(f'{file} names no images; there is nothing to evaluate')
+    _check_present(images, file)
+    return DetectionDataset(file, class_names, images)
+
+
+def _check_annotation(
+    row: Mapping[str, Any], class_names: Mapping[int, str], images: Mapping[int, Any]
+) -> None:
+    what = f'annotation {row.get("id", "without id")}'
+    if row['category_id'] not in class_names:
+        known = ', '.join(map(str, sorted(class_names)))
+        raise ValueError(
+            f'{what} has class id {row["category_id"]}, which is not in the list of categories; '
+            f'there are {known}')
+    if row['image_id'] not in images:
+        raise ValueError(
+            f'{what} belongs to image {row["image_id"]}, which is not in the list of images')
+    box = np.array(row['bbox'], np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0.0).any():
+        raise ValueError(
+            f'{what} has the box {row["bbox"]}; '
+            'it must be left, top, width and height in pixels, none of them negative in size')
+
+
+def _image(raw: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], root: Path) -> LabelledImage:
+    boxes = np.array([row['bbox'] for row in rows], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = BoxLabels(
+        boxes.astype(np.float32), np.array([row['category_id'] for row in rows], np.int64),
+        np.array([bool(row.get('iscrowd') or row.get('ignore')) for row in rows], np.bool_))
+    path = root / 'images' / raw['file_name']
+    return LabelledImage(path, int(raw['width']), int(raw['height']), labels)
+
+
+def _check_present(images: Sequence[LabelledImage], file: Path) -> None:
+    missing = [image.path for image in images if not image.path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{file} names {len(images)} images, {len(missing)} of which are missing; '
+            f'the first is {missing[0]}')
+
+
+def _relabelled(labels: BoxLabels, new_ids: Mapping[int, int]) -> BoxLabels:
+    ids = np.array([new_ids[i] for i in labels.class_ids.tolist()], np.int64)
+    return replace(labels, class_ids=ids)
+
+
+def _choices(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f'there are {", ".join(sorted(known))}'
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Return whether the last scan of a JPEG has no end marker; markers cannot occur in scans."""
+    start_of_scan, end_of_image = b'\xff\xda', b'\xff\xd9'
+    is_jpeg = data.startswith(b'\xff\xd8')
+    return is_jpeg and data.rfind(end_of_image) < data.rfind(start_of_scan)
