@@ -1,0 +1,105 @@
+"""
+The ``perception`` command.
+
+A verb's module is imported when it is asked for, so the list of verbs needs neither ROS nor
+torch. It offers ``add_arguments(parser)`` and ``run(arguments) -> int``; what ``run`` says goes
+through ``logging`` and appears on standard error behind the verb's name.
+"""
+
+import argparse
+from collections.abc import Sequence
+import difflib
+import importlib
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+# verb: (module, what it does)
+VERBS = {
+    'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
+    'evaluate-model': (
+        'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),
+    'play': (
+        'perception_nodes.cli.play',
+        'publish a folder of pictures, a video, a live camera or a bag'),
+    'record': ('perception_nodes.cli.record', 'write topics to a bag'),
+    'view': ('perception_nodes.cli.view', 'show image topics in a browser'),
+    'webcam': ('perception_nodes.cli.webcam', 'camera to detection to browser in one command'),
+}
+
+_WRONG_USAGE, _FAILURE = 2, 1
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """
+    Run one verb.
+
+    :param words: The verb and its arguments; None takes those of the process.
+    :return: Exit code: 0 done or interrupted, 1 failed, 2 wrong usage.
+    """
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ('-h', '--help'):
+        print(_overview())
+        return 0 if words else _WRONG_USAGE
+    verb, *rest = words
+    if verb not in VERBS:
+        print(f'perception: {_unknown_verb(verb)}', file=sys.stderr)
+        return _WRONG_USAGE
+    log = _log_behind(f'perception {verb}')
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt_once)
+    try:
+        return _run(verb, rest)
+    except KeyboardInterrupt:
+        return 0
+    except (ValueError, OSError, ImportError) as error:
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:  # interrupted inside an import
+            return 0
+        log.error(_sentence(error))
+        return _FAILURE
+
+
+def _run(verb: str, words: Sequence[str]) -> int:
+    name, purpose = VERBS[verb]
+    module = importlib.import_module(name)
+    parser = argparse.ArgumentParser(f'perception {verb}', description=f'{purpose}.'.capitalize())
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words)))
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = '\n'.join(f'  {verb:{width}}  {purpose}' for verb, (_, purpose) in VERBS.items())
+    return (f'usage: perception VERB [ARGUMENTS]\n\n{verbs}\n\n'
+            'perception VERB --help lists the arguments of a verb')
+
+
+def _unknown_verb(verb: str) -> str:
+    close = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f'there are {", ".join(VERBS)}'
+    return f"there is no verb '{verb}'; {hint}"
+
+
+def _log_behind(prefix: str) -> logging.Logger:
+    """Return the package's logger, set to write sentences behind ``prefix``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f'{prefix}: %(message)s'))
+    log = logging.getLogger('perception_nodes')
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    return log
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Ask the verb to end. A second Ctrl-C must not disturb the closing of files."""
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f'{error.filename}: {error.strerror}'
+    return str(error)

@@ -1,0 +1,244 @@
+"""
+Pictures as a camera on the graph: image and camera_info in lock step.
+
+:class:`PicturePublisher`, :class:`Replies` and :func:`publish_all` also serve programs that send
+pictures through a node and wait for each result.
+"""
+
+import argparse
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+import itertools
+import logging
+import struct
+import threading
+import time
+
+from perception_nodes.cli.calibration import Calibration
+from perception_nodes.cli.pictures import Picture, PictureSource
+from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
+from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.ros.session import message_class, qos_for_all, Session
+from rclpy.duration import Duration
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+log = logging.getLogger(__name__)
+
+# reliable: serves subscriptions that ask for it and those that do not
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_FAREWELL = Duration(seconds=2)
+_SETTLE_S = 0.3  # the other side of a match may learn of it a little later
+
+
+class PicturePublisher:
+    """
+    Publishes pictures as the colour camera of one namespace.
+
+    :param camera: Namespace; the optical frame is named after it.
+    :param calibration: What camera_info says; None for a guess.
+    :param fov_deg: Horizontal field of view of the guess, degrees.
+    """
+
+    def __init__(self, session: Session, camera: str = '/camera',
+                 calibration: Calibration | None = None, fov_deg: float = 60.0) -> None:
+        camera = session.topic(camera).rstrip('/')
+        self.image_topic = f'{camera}/color/image_raw'
+        self.frame_id = f'{camera[1:].replace("/", "_")}_color_optical_frame'
+        self._calibration = calibration
+        self._fov_deg = fov_deg
+        self._node = session.node
+        self._images = self._node.create_publisher(Image, self.image_topic, _QOS)
+        self._infos = self._node.create_publisher(CameraInfo, f'{camera}/color/camera_info', _QOS)
+
+    def listeners(self) -> int:
+        """Return how many subscriptions of the image there are."""
+        return self._images.get_subscription_count()
+
+    def publish(self, picture: Picture) -> int:
+        """
+        Publish one picture under the time of the node's clock.
+
+        :return: The stamp, nanoseconds.
+        :raises ValueError: If the calibration is for another size.
+        """
+        stamp_ns = self._node.get_clock().now().nanoseconds
+        header = header_to_msg(stamp_ns, self.frame_id)
+        info = self._camera_info(picture, header)
+        self._images.publish(image_to_msg(picture.rgb, 'rgb8', header))
+        self._infos.publish(info)
+        return stamp_ns
+
+    def finish(self) -> None:
+        """Wait until reliable subscriptions have what was published."""
+        for publisher in (self._images, self._infos):
+            publisher.wait_for_all_acked(_FAREWELL)
+
+    def _camera_info(self, picture: Picture, header: Header) -> CameraInfo:
+        height, width = picture.rgb.shape[:2]
+        if self._calibration is None:
+            guess = CameraIntrinsics.from_fov(width, height, self._fov_deg)
+            return intrinsics_to_msg(guess, header)
+        known = self._calibration.intrinsics
+        if (known.width, known.height) != (width, height):
+            raise ValueError(
+                f'{picture.name} has {width}x{height} pixels, but the calibration is for '
+                f'{known.width}x{known.height}: calibrate at that size, or set --size '
+                f'{known.width}x{known.height} if the picture is the same view scaled')
+        info = intrinsics_to_msg(known, header)
+        info.distortion_model = self._calibration.distortion_model
+        info.r = self._calibration.rectification
+        info.p = self._calibration.projection
+        return info
+
+
+class Replies:
+    """
+    Remembers the stamps of the messages on a topic, whatever their type.
+
+    :raises ValueError: If messages of the topic do not begin with a header.
+    :raises ImportError: If its message type is not installed.
+    """
+
+    def __init__(self, session: Session, topic: str) -> None:
+        publishers = session.node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            raise ValueError(f'nobody publishes {topic}: is the node running, is the name right?')
+        type_name = publishers[0].topic_type
+        message = message_class(type_name)
+        if next(iter(message.get_fields_and_field_types().items())) != (
+                'header', 'std_msgs/Header'):
+            raise ValueError(
+                f'{topic} carries {type_name}, which has no header to compare stamps with')
+        self._stamps_ns: deque[int] = deque(maxlen=1000)
+        self._changed = threading.Condition()
+        session.node.create_subscription(
+            message, topic, self._remember, qos_for_all(publishers, depth=50), raw=True)
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Return whether a message with this stamp came within ``timeout_s`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: stamp_ns in self._stamps_ns, timeout_s)
+
+    def _remember(self, cdr: bytes) -> None:
+        # four bytes say the byte order, then comes the header's stamp
+        order = '<' if cdr[1] & 1 else '>'
+        sec, nanosec = struct.unpack_from(f'{order}iI', cdr, 4)
+        with self._changed:
+            self._stamps_ns.append(sec * 1_000_000_000 + nanosec)
+            self._changed.notify()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A picture that was published."""
+
+    name: str
+    stamp_ns: int  # ROS time, nanoseconds
+    answered: bool | None  # whether a reply came in time; None: nobody waited for one
+
+
+def publish_all(
+    pictures: PictureSource,
+    publisher: PicturePublisher,
+    rate_hz: float | None,
+    replies: Replies | None = None,
+    timeout_s: float = 10.0,
+) -> Iterator[Sent]:
+    """
+    Publish pictures one by one and yield each as it has been sent.
+
+    :param rate_hz: Highest rate; None: as they come.
+    :param replies: Where to wait for the answer to each picture before the next.
+    :param timeout_s: Longest wait for an answer, seconds.
+    """
+    period_s = 1.0 / rate_hz if rate_hz else 0.0
+    due_s = time.monotonic()
+    for picture in pictures:
+        now_s = time.monotonic()
+        if now_s < due_s:
+            time.sleep(due_s - now_s)
+        # a late picture moves the plan: catching up would be a burst
+        due_s = max(due_s, now_s) + period_s
+        stamp_ns = publisher.publish(picture)
+        answered = replies.wait_for(stamp_ns, timeout_s) if replies else None
+        yield Sent(picture.name, stamp_ns, answered)
+
+
+def play(
+    pictures: PictureSource, calibration: Calibration | None, arguments: argparse.Namespace
+) -> int:
+    """Run ``perception play`` on pictures; the summary goes to standard output."""
+    with Session('perception_play') as session:
+        publisher = PicturePublisher(session, arguments.camera, calibration, arguments.fov)
+        if calibration is None:
+            log.info('camera_info is a guess from a field of view of %g degrees; give '
+                     '--calibration for a real one', arguments.fov)
+        replies = _meet(session, publisher, arguments)
+        rate_hz = arguments.rate or (None if replies else pictures.rate_hz)
+        tally = _Tally()
+        with suppress(KeyboardInterrupt):
+            for _ in itertools.count() if arguments.loop else range(1):
+                sent = publish_all(pictures, publisher, rate_hz, replies, arguments.pace_timeout)
+                tally.follow(sent, None if arguments.loop else pictures.count())
+                if tally.published == 0:
+                    raise ValueError(
+                        f'none of the {pictures.skipped} picture(s) of {arguments.source} could '
+                        'be read')
+            publisher.finish()
+        print(tally.summary(pictures.skipped))
+    return 0
+
+
+def _meet(
+    session: Session, publisher: PicturePublisher, arguments: argparse.Namespace
+) -> Replies | None:
+    """Wait for those who shall take part, and say who is missing."""
+    pace_by = session.topic(arguments.pace_by) if arguments.pace_by else None
+    awaited = [session.topic(name) for name in arguments.wait_for]
+    for topic in dict.fromkeys([*awaited, *([pace_by] if pace_by else [])]):
+        if not session.wait_for(partial(session.node.count_publishers, topic), arguments.wait):
+            log.warning('nobody publishes %s after %g s; going on', topic, arguments.wait)
+    if session.wait_for(publisher.listeners, arguments.wait):
+        time.sleep(_SETTLE_S)
+    else:
+        log.warning('nobody listens to %s after %g s; publishing all the same: is the node '
+                    'running, and does it listen to this name?',
+                    publisher.image_topic, arguments.wait)
+    return Replies(session, pace_by) if pace_by else None
+
+
+class _Tally:
+    """Counts what was sent, beside a progress bar where a person is watching."""
+
+    def __init__(self) -> None:
+        self.published = 0
+        self._unanswered = 0
+        self._first_s = self._last_s = 0.0
+
+    def follow(self, sent: Iterator[Sent], expected: int | None) -> None:
+        package_log = logging.getLogger('perception_nodes')
+        with (logging_redirect_tqdm([package_log]),
+              tqdm(total=expected, unit='picture', disable=None, leave=False) as bar):
+            for one in sent:
+                self._last_s = time.monotonic()
+                if self.published == 0:
+                    self._first_s = self._last_s
+                self.published += 1
+                bar.update()
+                if one.answered is False:
+                    self._unanswered += 1
+                    log.warning('no answer to %s in time', one.name)
+
+    def summary(self, skipped: int) -> str:
+        took_s = self._last_s - self._first_s
+        rate = f' ({(self.published - 1) / took_s:.1f} Hz)' if self.published > 1 else ''
+        unanswered = f', {self._unanswered} without an answer' if self._unanswered else ''
+        return (f'{self.published} published in {took_s:.1f} s{rate}, {skipped} skipped'
+                f'{unanswered}')
