@@ -1,5 +1,7 @@
 """Publish the objects seen in a colour image."""
 
+from typing import Any
+
 import numpy as np
 from perception_nodes.backends.registry import load_model
 from perception_nodes.conversions.encode import (
@@ -17,46 +19,42 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 
-class DetectionNode(InferenceNode[DetectionParams]):
+class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
     """Subscribes to ``image``; publishes ``~/detections``, ``~/label_info``, ``~/debug_image``."""
 
     Params = DetectionParams
 
-    def __init__(self, **kwargs) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__('detection', **kwargs)
-        self.detector: ObjectDetector | None = None
 
-    def load(self) -> None:
+    def load(self) -> ObjectDetector:
         """Load the model that the parameters name."""
-        entry = find_model(self.params.model, 'detection', self.params.manifest)
-        self.detector = ObjectDetector(load_model(entry, self.params.device), self.params)
-        self.detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         self.detections = self.create_output(Detection2DArray, '~/detections')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         self.debug_image = self.create_output(Image, '~/debug_image')
-
-    def unload(self) -> None:
-        """Free the model."""
-        self.detector = None
+        entry = find_model(self.params.model, 'detection', self.params.manifest)
+        detector = ObjectDetector(load_model(entry, self.params.device), self.params)
+        detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
+        return detector
 
     def announce(self) -> None:
         """Publish what the class ids mean."""
         header = header_to_msg(self.get_clock().now().nanoseconds, '')
         self.label_info.publish(label_info_to_msg(
-            self.detector.model.class_names, self.params.score_threshold, header))
+            self.core.model.class_names, self.params.score_threshold, header))
 
     def adopt(self) -> None:
         """Let thresholds change while running."""
-        self.detector.params = self.params
+        self.core.params = self.params
         self.announce()
 
     def process(self, frame: RgbdFrame) -> None:
         """Detect in one image."""
-        found = self.detector.detect([frame.rgb])[0]
+        found = self.core.detect([frame.rgb])[0]
         header = header_to_msg(frame.stamp_ns, frame.frame_id)
         self.detections.publish(detections_to_msg(found, header))
         if self.debug_image.get_subscription_count():
-            drawn = draw_detections(frame.rgb, found, self.detector.model.class_names)
+            drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
             self.debug_image.publish(image_to_msg(drawn, 'rgb8', header))
 
 

@@ -35,9 +35,10 @@ class OnnxDetector:
     def _predict_one(self, rgb: npt.NDArray[np.uint8]) -> Detections:
         pixels, resize = network_input(rgb, self._input)
         feed = {self._session.get_inputs()[0].name: pixels[None]}
-        outputs = [output[0] for output in self._session.run(None, feed)]
+        values = [value[0] for value in self._session.run(None, feed)]
+        outputs = dict(zip(self._names, values, strict=True))
         size = (self._input.width, self._input.height)
-        found = self._read_head(dict(zip(self._names, outputs)), size, self._column_ids)
+        found = self._read_head(outputs, size, self._column_ids)
         return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
 
 
@@ -57,7 +58,8 @@ def _open(entry: ModelEntry, device: str) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime has no common base for its errors
-        raise ValueError(f"model '{entry.name}': onnxruntime cannot load {path}: {error}") from error
+        raise ValueError(
+            f"model '{entry.name}': onnxruntime cannot load {path}: {error}") from error
     # it falls back to the CPU without a word
     taken, asked = session.get_providers()[0], _name(providers[0])
     if taken != asked:

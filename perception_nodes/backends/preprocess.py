@@ -12,7 +12,7 @@ _LETTERBOX_GREY = 114  # what the YOLO families are trained with
 
 @dataclass(frozen=True)
 class Resize:
-    """The affine step from image pixels to network pixels: ``network = image * scale + offset``."""
+    """The affine step from image to network pixels: ``network = image * scale + offset``."""
 
     scale_xy: tuple[float, float]
     offset_xy: tuple[float, float]
@@ -58,7 +58,8 @@ def network_input(
         placed = cv2.cvtColor(placed, cv2.COLOR_RGB2BGR)
     pixels = placed.astype(np.float32)
     if any(spec.mean) or spec.std != (1.0, 1.0, 1.0):
-        pixels = (pixels - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+        pixels -= np.array(spec.mean, np.float32)
+        pixels /= np.array(spec.std, np.float32)
     if spec.layout == 'NCHW':
         pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return pixels, resize

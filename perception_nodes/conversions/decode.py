@@ -99,6 +99,40 @@ def intrinsics_from_msg(msg: Any) -> CameraIntrinsics:
         d if distorted else ())
 
 
+def rgb_from_compressed_msg(msg: Any) -> npt.NDArray[np.uint8]:
+    """
+    Convert a JPEG or PNG ``sensor_msgs/CompressedImage`` to RGB.
+
+    :return: (H, W, 3) uint8.
+    :raises ValueError: If it is a compressed depth image or cannot be decompressed.
+    """
+    if 'compressedDepth' in msg.format:
+        raise ValueError(
+            f"compressed image has format '{msg.format}', which is depth; use the raw depth topic")
+    data = np.frombuffer(msg.data, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ValueError(
+            f"compressed image of {data.size} bytes with format '{msg.format}' cannot be "
+            'decompressed; JPEG and PNG can')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def ids_from_msg(msg: Any) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """
+    Convert a mask of class or instance ids, as a ``mono8`` or ``mono16`` image, to ids.
+
+    :return: (H, W) uint8 or uint16.
+    :raises ValueError: If the encoding is another one or the buffer does not fit.
+    """
+    if msg.encoding not in ('mono8', 'mono16'):
+        raise ValueError(
+            f"mask has encoding '{msg.encoding}'; supported are mono8 and mono16")
+    if msg.encoding == 'mono8':
+        return np.asarray(_pixels(msg, 'u1', 1), np.uint8)
+    return _pixels(msg, 'u2', 1).astype(np.uint16)
+
+
 def detections_from_msg(msg: Any) -> Detections:
     """
     Convert a ``vision_msgs/Detection2DArray``; of several hypotheses the best one counts.

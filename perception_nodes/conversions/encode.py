@@ -57,7 +57,7 @@ def image_to_msg(pixels: npt.NDArray[np.generic], encoding: str, header: Header)
                 step=shape[1] * channels * pixels.itemsize)
     # array.array is the one type rclpy stores without looking at each byte
     data = array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
     msg.data = data
     return msg
 
@@ -75,16 +75,16 @@ def intrinsics_to_msg(intrinsics: CameraIntrinsics, header: Header) -> CameraInf
 def detections_to_msg(detections: Detections, header: Header) -> Detection2DArray:
     """Convert detections to ``vision_msgs/Detection2DArray`` under the image's own header."""
     # whole arrays to Python numbers at once: scalar by scalar costs 80 times as much
-    centres = ((detections.boxes_xyxy[:, :2] + detections.boxes_xyxy[:, 2:]) * 0.5).tolist()
-    sizes = (detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]).tolist()
+    low, high = detections.boxes_xyxy[:, :2], detections.boxes_xyxy[:, 2:]
+    rows = zip(((low + high) * 0.5).tolist(), (high - low).tolist(),
+               detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
     return Detection2DArray(header=header, detections=[
         Detection2D(
             header=header,
             bbox=BoundingBox2D(
                 center=Pose2D(position=Point2D(x=x, y=y)), size_x=width, size_y=height),
             results=[_hypothesis(class_id, score)])
-        for (x, y), (width, height), score, class_id in zip(
-            centres, sizes, detections.scores.tolist(), detections.class_ids.tolist())])
+        for (x, y), (width, height), score, class_id in rows])
 
 
 def label_info_to_msg(

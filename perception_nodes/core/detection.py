@@ -1,4 +1,4 @@
-"""Object detection on arrays: the parameters, and a model plus the filtering every caller wants."""
+"""Object detection on arrays: the parameters, and a model with the filtering all callers want."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class ObjectDetector:
         :return: One result per frame, in its pixels and clipped to it, best first.
         """
         found = self.model.predict(frames)
-        return [self._select(f, frame.shape[:2]) for f, frame in zip(found, frames)]
+        return [self._select(f, frame.shape[:2]) for f, frame in zip(found, frames, strict=True)]
 
     def _select(self, found: Detections, shape: tuple[int, int]) -> Detections:
         found = found[found.scores >= self.params.score_threshold]

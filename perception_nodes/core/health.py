@@ -39,15 +39,20 @@ class NodeHealth:
         self._dropped: Counter[str] = Counter()
         self._last_failure = ''
         self._failed_at = -float('inf')
-        self._received_at: float | None = None
+        self._idle_since = time.monotonic()
         self._rate_from = (time.monotonic(), 0)
         self._rate_hz = 0.0
+
+    def listening(self) -> None:
+        """Note that frames are expected from now on."""
+        with self._lock:
+            self._idle_since = time.monotonic()
 
     def received(self) -> None:
         """Count a frame that arrived."""
         with self._lock:
             self._received += 1
-            self._received_at = time.monotonic()
+            self._idle_since = time.monotonic()
 
     def dropped(self, reason: str) -> None:
         """Count a frame that was not worked on, by the reason why."""
@@ -69,10 +74,9 @@ class NodeHealth:
             self._compute.add(compute_ms)
 
     def idle_s(self) -> float:
-        """Return the seconds since a frame last arrived; infinite when none ever has."""
+        """Return the seconds since a frame last arrived, or since listening began."""
         with self._lock:
-            at = self._received_at
-        return float('inf') if at is None else time.monotonic() - at
+            return time.monotonic() - self._idle_since
 
     def recent_failure(self) -> str:
         """Return why a frame failed in the last few seconds; empty when none did."""

@@ -5,7 +5,7 @@ A parameter is a ``bool``, ``int``, ``float``, ``str`` or a ``tuple`` of one of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, Field, fields
+from dataclasses import dataclass, Field, field, fields
 import difflib
 import math
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar

@@ -1,10 +1,10 @@
-"""The life of a perception node, written once: configure, take the newest frame, publish, report."""
+"""The life of a perception node, written once: take the newest frame, publish, report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread
 import time
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
@@ -16,12 +16,15 @@ from perception_nodes.ros import parameters, transport
 from perception_nodes.ros.diagnostics import diagnostics_msg
 from perception_nodes.ros.sources import CameraSource, Observation
 import rclpy
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.utilities import ok, try_shutdown
 
 P = TypeVar('P', bound=Params)
+C = TypeVar('C')
 
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -35,12 +38,12 @@ class NodeParams(Params):
         True, 'Configure and activate at once; set false under a lifecycle manager.')
 
 
-class InferenceNode(LifecycleNode, Generic[P]):
+class InferenceNode(LifecycleNode, Generic[P, C]):
     """
     Base of the nodes that run a model on camera frames.
 
-    A concrete node names its ``Params`` and implements :meth:`load` and :meth:`process`;
-    the rest is the same for all of them and happens here.
+    A concrete node names its ``Params``, builds its core object in :meth:`load` and uses it in
+    :meth:`process`; the rest is the same for all of them and happens here.
 
     - configure: read the parameters, load the model, create the publishers
     - activate: publish what is latched, start the worker, subscribe
@@ -48,8 +51,9 @@ class InferenceNode(LifecycleNode, Generic[P]):
     - cleanup: free the model and the publishers
     """
 
-    Params: ClassVar[type[Params]]
+    Params: type[P]
     params: P
+    core: C
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -67,12 +71,12 @@ class InferenceNode(LifecycleNode, Generic[P]):
         self.create_timer(
             1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def load(self) -> None:
-        """Build the model and the outputs from ``self.params``, and run the model once."""
-        raise NotImplementedError
+    def load(self) -> C:
+        """
+        Create the outputs, and build the core object from ``self.params``.
 
-    def unload(self) -> None:
-        """Free what :meth:`load` built; also called after a ``load`` that failed half-way."""
+        The model runs once, so that the first frame is not the slow one.
+        """
         raise NotImplementedError
 
     def announce(self) -> None:
@@ -97,17 +101,20 @@ class InferenceNode(LifecycleNode, Generic[P]):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def stop(self) -> None:
-        """Leave the active state, if the node is in it, and wait for the worker."""
-        if self._is_active():
-            self.trigger_deactivate()
+    def halt(self) -> None:
+        """Stop listening and working; a frame in work is finished first."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+            self._slot.close()
+            self._worker.join()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load everything, or say why not and stay unconfigured."""
         try:
             parameters.read(self, NodeParams)
             self.params = parameters.read(self, self.Params)
-            self.load()
+            self.core = self.load()
         except Exception as error:  # whatever a vendor raises, the node can be configured again
             self._failure = f'cannot configure: {error or type(error).__name__}'
             self.get_logger().error(self._failure)
@@ -120,6 +127,7 @@ class InferenceNode(LifecycleNode, Generic[P]):
         """Start to publish, to work and to listen, in this order, so that no result is lost."""
         result = super().on_activate(state)
         self.announce()
+        self.health.listening()
         self._slot: LatestSlot[Observation] = LatestSlot()
         self._worker = Thread(target=self._work, name=f'{self.get_name()}-worker', daemon=True)
         self._worker.start()
@@ -127,12 +135,8 @@ class InferenceNode(LifecycleNode, Generic[P]):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening and working; a frame in work is finished first."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
-        self._slot.close()
-        self._worker.join()
+        """Stop, keeping the model."""
+        self.halt()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -142,7 +146,7 @@ class InferenceNode(LifecycleNode, Generic[P]):
         return result
 
     def _release(self) -> None:
-        self.unload()
+        self.__dict__.pop('core', None)  # a load that failed half-way left none
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()
@@ -166,6 +170,8 @@ class InferenceNode(LifecycleNode, Generic[P]):
             try:
                 self.process(observation.frame())
             except Exception as error:  # one bad frame must not end the node
+                if not self.context.ok():  # told to stop: there is nobody to publish to
+                    return
                 sentence = str(error) or type(error).__name__
                 self.health.failed(sentence)
                 self.get_logger().error(
@@ -183,16 +189,15 @@ class InferenceNode(LifecycleNode, Generic[P]):
             return Verdict('error', self._failure)
         if not self._is_active():
             return Verdict('ok', str(self._state_machine.current_state[1]))
+        concerns = list(self._unknown)
         if failure := self.health.recent_failure():
-            return Verdict('warn', f'dropped a frame: {failure}')
-        if self._source is not None and self.health.idle_s() > STALE_AFTER_S:
-            return Verdict('warn', self._source.why_silent())
-        if self._unknown:
-            return Verdict('warn', '; '.join(self._unknown))
-        return Verdict('ok', 'active')
+            concerns.append(f'dropped a frame: {failure}')
+        elif self._source is not None and self.health.idle_s() > STALE_AFTER_S:
+            concerns.append(self._source.why_silent())
+        return Verdict('warn', '; '.join(concerns)) if concerns else Verdict('ok', 'active')
 
 
-def run(make_node: Callable[[], InferenceNode[Any]]) -> None:
+def run(make_node: Callable[[], InferenceNode[Any, Any]]) -> None:
     """Spin one node until it is told to stop. The body of every ``main``."""
     transport.tune()
     rclpy.init()
@@ -205,14 +210,15 @@ def run(make_node: Callable[[], InferenceNode[Any]]) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        node.stop()
+        # the signal has ended the context: transitions could not be published any more
+        node.halt()
         node.destroy_node()
-        rclpy.try_shutdown()
+        try_shutdown()
 
 
 def spin(executor: SingleThreadedExecutor) -> None:
     """Run callbacks until shutdown; one that throws, such as a wrong transition, is logged."""
-    while rclpy.ok():
+    while ok():
         try:
             executor.spin_once()
         except ExternalShutdownException:

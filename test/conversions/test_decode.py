@@ -1,0 +1,144 @@
+"""Messages to arrays: known pixels through every encoding, byte order and row length."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from perception_nodes.conversions.decode import (
+    depth_m_from_msg,
+    intrinsics_from_msg,
+    rgb_from_msg,
+    stamp_ns_from_msg,
+)
+import pytest
+
+RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+ALPHA = np.full((2, 3, 1), 99, np.uint8)
+
+
+def image(pixels, encoding, *, padding=0, big_endian=False, cut=0):
+    """
+    Build an image message as a bag reader gives it: plain attributes, no ROS.
+
+    :param padding: Bytes after each row, filled with a value that must not be seen.
+    :param cut: Bytes missing at the end of the buffer.
+    """
+    pixels = np.asarray(pixels)
+    if big_endian:
+        pixels = pixels.astype(pixels.dtype.newbyteorder('>'))
+    row_bytes = pixels.itemsize * int(np.prod(pixels.shape[1:]))
+    rows = np.frombuffer(pixels.tobytes(), np.uint8).reshape(pixels.shape[0], row_bytes)
+    step = row_bytes + padding
+    padded = np.full((pixels.shape[0], step), 0xEE, np.uint8)
+    padded[:, :rows.shape[1]] = rows
+    data = padded.tobytes()
+    return SimpleNamespace(
+        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step,
+        is_bigendian=int(big_endian), data=data[:len(data) - cut])
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize(('encoding', 'pixels'), [
+    ('rgb8', RGB), ('bgr8', RGB[..., ::-1]), ('rgba8', np.dstack([RGB, ALPHA])),
+    ('bgra8', np.dstack([RGB[..., ::-1], ALPHA]))])
+def test_colour_encodings_become_rgb(encoding, pixels, padding):
+    """Channels are in order, alpha is gone, row padding is not seen."""
+    decoded = rgb_from_msg(image(pixels, encoding, padding=padding))
+    np.testing.assert_array_equal(decoded, RGB)
+    assert decoded.flags.c_contiguous
+
+
+@pytest.mark.parametrize('padding', [0, 2])
+@pytest.mark.parametrize('big_endian', [False, True])
+def test_grey_encodings_become_three_equal_channels(padding, big_endian):
+    """mono16 keeps its upper byte in either byte order."""
+    grey = np.array([[0, 7, 255], [1, 2, 3]], np.uint8)
+    expected = np.dstack([grey] * 3)
+    wide = grey.astype(np.uint16) * 256 + 17
+    np.testing.assert_array_equal(
+        rgb_from_msg(image(grey, 'mono8', padding=padding)), expected)
+    np.testing.assert_array_equal(
+        rgb_from_msg(image(wide, 'mono16', padding=padding, big_endian=big_endian)), expected)
+
+
+@pytest.mark.parametrize('padding', [0, 6])
+@pytest.mark.parametrize('big_endian', [False, True])
+def test_depth_encodings_become_metres(padding, big_endian):
+    """Millimetres are scaled, metres kept; what is no distance stays marked as such."""
+    mm = np.array([[0, 1, 1500], [65535, 2, 3]], np.uint16)
+    decoded = depth_m_from_msg(image(mm, '16UC1', padding=padding, big_endian=big_endian))
+    assert decoded.dtype == np.float32
+    np.testing.assert_allclose(decoded, [[np.nan, 0.001, 1.5], [65.535, 0.002, 0.003]], rtol=1e-6)
+    m = np.array([[0.0, np.nan, np.inf], [-np.inf, 1.25, 3.0]], np.float32)
+    decoded = depth_m_from_msg(image(m, '32FC1', padding=padding, big_endian=big_endian))
+    np.testing.assert_array_equal(decoded, [[np.nan, np.nan, np.inf], [-np.inf, 1.25, 3.0]])
+
+
+def test_zero_millimetres_can_mean_beyond_range():
+    """The parameter decides, because drivers differ."""
+    decoded = depth_m_from_msg(image(np.zeros((1, 1), np.uint16), '16UC1'), 'beyond_range')
+    assert decoded[0, 0] == np.inf
+
+
+def test_last_row_may_lack_its_padding():
+    """Some drivers send no bytes after the last pixel."""
+    msg = image(RGB, 'rgb8', padding=4, cut=4)
+    np.testing.assert_array_equal(rgb_from_msg(msg), RGB)
+
+
+@pytest.mark.parametrize(('msg', 'sentence'), [
+    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, bgr8"),
+    (image(np.zeros((2, 2), np.uint16), '16UC1'), 'remap the depth topic'),
+    (image(RGB, 'rgb8', cut=1), 'holds 17 bytes; 3x2 in .rgb8. with step 9 needs 18'),
+    (image(RGB[:0], 'rgb8'), 'image is 3x0 pixels'),
+    (image(RGB[:, :0], 'rgb8'), 'image is 0x2 pixels'),
+])
+def test_wrong_colour_images_are_explained(msg, sentence):
+    """The sentence says what is wrong and with which value."""
+    with pytest.raises(ValueError, match=sentence):
+        rgb_from_msg(msg)
+
+
+def test_step_shorter_than_a_row_is_refused():
+    """A row cannot start inside the one before it."""
+    msg = image(RGB, 'rgb8')
+    msg.step = 8
+    with pytest.raises(ValueError, match='needs rows of 9 bytes; step says 8'):
+        rgb_from_msg(msg)
+
+
+def test_colour_is_no_depth():
+    """A colour image on the depth topic is named."""
+    with pytest.raises(ValueError, match="depth image has encoding 'rgb8'"):
+        depth_m_from_msg(image(RGB, 'rgb8'))
+
+
+def camera_info(**changes):
+    """Build the camera_info of a 640x480 camera."""
+    values = {'width': 640, 'height': 480, 'distortion_model': 'plumb_bob',
+              'd': [0.0] * 5, 'k': [500.0, 0, 320, 0, 501.0, 240, 0, 0, 1]}
+    return SimpleNamespace(**values | changes)
+
+
+def test_intrinsics_are_read():
+    """K gives the pinhole; zero distortion is no distortion."""
+    k = intrinsics_from_msg(camera_info())
+    assert (k.width, k.height, k.fx, k.fy, k.cx, k.cy) == (640, 480, 500, 501, 320, 240)
+    assert k.distortion == ()
+    assert intrinsics_from_msg(camera_info(d=[-0.3, 0, 0, 0, 0])).distortion[0] == -0.3
+
+
+@pytest.mark.parametrize(('changes', 'sentence'), [
+    ({'k': [0.0] * 9}, 'fx=0.0, fy=0.0; both must be positive'),
+    ({'width': 0}, 'image of 0x480 pixels'),
+    ({'d': [0.1] * 4, 'distortion_model': 'equidistant'}, "model 'equidistant'"),
+])
+def test_unusable_camera_info_is_explained(changes, sentence):
+    """An unfilled or exotic camera_info is no camera."""
+    with pytest.raises(ValueError, match=sentence):
+        intrinsics_from_msg(camera_info(**changes))
+
+
+def test_stamp_is_nanoseconds():
+    """Seconds and nanoseconds add up without rounding."""
+    assert stamp_ns_from_msg(SimpleNamespace(sec=1700000000, nanosec=123456789)) \
+        == 1_700_000_000_123_456_789
