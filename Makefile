@@ -62,9 +62,11 @@ demo: venv ## detect objects in real photos over ROS topics; writes out/demo/rep
 webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a video file or a URL)
 	$(BIN)/perception webcam $(SOURCE)
 
+# PASCAL VOC and COCO have other names for six classes.
+VOC_TO_COCO := aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,pottedplant=potted plant,sofa=couch,tvmonitor=tv
 eval-voc50: venv ## score the shipped detector on 50 photos, directly and through ROS
 	$(BIN)/perception evaluate-model coco_ssdlite_mobilenet_v2 $(PERCEPTION_NODES_DATA)/datasets/voc50 \
-	  --through-ros --out out/eval/voc50.json
+	  --map '$(VOC_TO_COCO)' --score-threshold 0.01 --nms-iou 0.6 --through-ros --out out/eval/voc50.json
 
 COLCON := --build-base out/colcon/build --install-base out/colcon/install
 colcon: venv ## build and test as a colcon workspace package, in out/colcon

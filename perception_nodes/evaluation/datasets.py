@@ -60,16 +60,13 @@ class DetectionDataset:
             if name not in self.class_names.values():
                 raise ValueError(
                     f"{self.file} has no class '{name}' to map; "
-                    f'{_choices(name, self.class_names.values())}')
+                    f'there are {", ".join(sorted(self.class_names.values()))}')
         ids = {name: i for i, name in class_names.items()}
-        new_ids = {}
-        for old_id, name in self.class_names.items():
-            wanted = renamed.get(name, name)
-            if wanted not in ids:
-                raise ValueError(
-                    f"class '{name}' of {self.file} is unknown to the model under the name "
-                    f"'{wanted}'; map it, as in --map '{name}=...': {_choices(wanted, ids)}")
-            new_ids[old_id] = ids[wanted]
+        wanted = {i: renamed.get(name, name) for i, name in self.class_names.items()}
+        unknown = {self.class_names[i]: name for i, name in wanted.items() if name not in ids}
+        if unknown:
+            raise ValueError(_unknown_classes(self.file, unknown, list(ids)))
+        new_ids = {i: ids[name] for i, name in wanted.items()}
         images = [replace(image, labels=_relabelled(image.labels, new_ids))
                   for image in self.images]
         return DetectionDataset(self.file, {i: class_names[i] for i in new_ids.values()}, images)
@@ -172,9 +169,15 @@ def _relabelled(labels: BoxLabels, new_ids: Mapping[int, int]) -> BoxLabels:
     return replace(labels, class_ids=ids)
 
 
-def _choices(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f'there are {", ".join(sorted(known))}'
+def _unknown_classes(file: Path, unknown: Mapping[str, str], known: Sequence[str]) -> str:
+    """Return the sentence for names, theirs and as mapped, that the model lacks."""
+    close = {theirs: difflib.get_close_matches(ours, known, n=1)
+             for theirs, ours in unknown.items()}
+    pairs = ','.join(f'{theirs}={matches[0] if matches else "..."}'
+                     for theirs, matches in close.items())
+    return (f'{file} has {len(unknown)} class(es) that the model does not know: '
+            f"{', '.join(unknown.values())}; map each, as in --map '{pairs}' "
+            f'(the model knows {", ".join(sorted(known))})')
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

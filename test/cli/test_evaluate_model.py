@@ -1,0 +1,111 @@
+"""Scoring a model from the command line, directly and over a real graph."""
+
+from importlib.util import find_spec
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+from perception_nodes.cli import evaluate_model
+from perception_nodes.cli.main import main
+import pytest
+
+MODEL = 'coco_ssdlite_mobilenet_v2'
+
+
+@pytest.fixture
+def cat_and_nothing(tmp_path):
+    """Make a data set of two real pictures: a cat that fills the first, a cup unlabelled."""
+    if find_spec('skimage') is None:
+        pytest.skip('scikit-image, whose sample pictures are used, is not installed')
+    pictures = Path(find_spec('skimage').origin).parent / 'data'
+    (tmp_path / 'set' / 'images').mkdir(parents=True)
+    for name in ('chelsea.png', 'coffee.png'):
+        shutil.copy(pictures / name, tmp_path / 'set' / 'images')
+    (tmp_path / 'set' / 'instances.json').write_text(json.dumps({
+        'categories': [{'id': 3, 'name': 'kitty'}],
+        'images': [{'id': 1, 'file_name': 'chelsea.png', 'width': 451, 'height': 300},
+                   {'id': 2, 'file_name': 'coffee.png', 'width': 600, 'height': 400}],
+        'annotations': [{'id': 1, 'image_id': 1, 'category_id': 3, 'bbox': [5, 0, 440, 295]}]}))
+    return tmp_path / 'set'
+
+
+def evaluate(folder, out, *flags, model=MODEL):
+    return main(['evaluate-model', model, str(folder), '--out', str(out), *flags])
+
+
+def test_a_cat_is_found(cat_and_nothing, tmp_path, capsys):
+    out = tmp_path / 'new' / 'cat.json'
+    assert evaluate(cat_and_nothing, out, '--map', 'kitty=cat') == 0
+    result = json.loads(out.read_text())
+    assert result['direct_mAP50'] == result['direct_coco_AP50'] == 1.0
+    assert result['direct_mAP50_ci_low'] <= 1.0
+    assert result['direct_images_processed'] == result['n'] == 2
+    assert {'seed', 'commit', 'wall_s', 'direct_answer_ms_p50'} <= result.keys()
+    assert all(isinstance(value, (int, float, str)) for value in result.values())
+    assert 'direct: mAP50 1.000' in capsys.readouterr().out
+
+
+@pytest.mark.graph
+def test_the_node_finds_what_the_core_finds(cat_and_nothing, tmp_path):
+    out = tmp_path / 'cat.json'
+    assert evaluate(cat_and_nothing, out, '--map', 'kitty=cat', '--through-ros') == 0
+    result = json.loads(out.read_text())
+    for name in ('mAP50', 'coco_AP', 'images_processed'):
+        assert result[f'ros_{name}'] == pytest.approx(result[f'direct_{name}'])
+
+
+@pytest.mark.graph
+def test_a_node_that_ends_is_told_with_its_last_lines(
+        cat_and_nothing, tmp_path, monkeypatch, capsys):
+    """The node is given a model that it cannot load, and therefore never answers."""
+    monkeypatch.setattr(evaluate_model, '_START_TIMEOUT_S', 4.0)
+    monkeypatch.setattr(
+        evaluate_model, 'ros_arguments', lambda params: ['--ros-args', '-p', 'model:=nonesuch'])
+    assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat', '--through-ros') == 1
+    said = capsys.readouterr().err
+    assert 'the detection node has not said which classes it knows within 4 s' in said
+    assert "there is no detection model 'nonesuch'" in said
+    assert not (tmp_path / 'o').exists()
+
+
+@pytest.mark.parametrize(('flags', 'model', 'sentence'), [
+    ((), MODEL, 'does not know: kitty'),
+    (('--map', 'kitty=cat'), 'yolo', "there is no detection model 'yolo'"),
+    (('--map', 'kitty=cat', '--nms-iou', '2'), MODEL, "parameter 'nms_iou' is 2.0"),
+])
+def test_wrong_input_is_one_sentence(cat_and_nothing, tmp_path, capsys, flags, model, sentence):
+    assert evaluate(cat_and_nothing, tmp_path / 'o', *flags, model=model) == 1
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count('\n') == 1
+    assert not (tmp_path / 'o').exists()
+
+
+def test_a_map_without_names_is_wrong_usage(cat_and_nothing, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty')
+    assert ended.value.code == 2
+    assert "'kitty' is no list of names; write it as" in capsys.readouterr().err
+
+
+def test_a_damaged_picture_is_named(cat_and_nothing, tmp_path, capsys):
+    picture = cat_and_nothing / 'images' / 'coffee.png'
+    picture.write_bytes(picture.read_bytes()[:10_000])
+    assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat') == 1
+    assert 'coffee.png cannot be read as a picture' in capsys.readouterr().err
+
+
+@pytest.mark.graph
+def test_fifty_photos_score_what_the_model_promises(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_model, '_COCO_RESAMPLES', 2)  # half of the time otherwise
+    names = ('aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,'
+             'pottedplant=potted plant,sofa=couch,tvmonitor=tv')
+    out = tmp_path / 'voc50.json'
+    assert evaluate(
+        data_dir / 'datasets' / 'voc50', out, '--map', names, '--through-ros') == 0
+    result = json.loads(out.read_text())
+    assert result['direct_images_processed'] == result['ros_images_processed'] == 50
+    assert min(result['direct_mAP50'], result['ros_mAP50']) >= 0.71
+    assert np.isclose(result['direct_mAP50'], result['ros_mAP50'], atol=0.005)
+    assert result['ros_mAP50_ci_low'] < result['ros_mAP50'] < result['ros_mAP50_ci_high']
