@@ -130,8 +130,8 @@ def make_environment(venv: Path, see_system: bool) -> None:
 
 
 def pip_install(venv: Path, sentence: str, *arguments: str | Path) -> None:
-    pip = (python_of(venv), '-m', 'pip', '--disable-pip-version-check', 'install', '-q')
-    run_step(sentence, [*pip, *arguments])
+    pip = (python_of(venv), '-m', 'pip', '--disable-pip-version-check')
+    run_step(sentence, [*pip, 'install', '-q', '--use-pep517', *arguments])
 
 
 def python_of(venv: Path) -> Path:
