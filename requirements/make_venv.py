@@ -7,6 +7,7 @@ and an installed torch are used as they are: nothing that they provide is instal
 
 import argparse
 from collections.abc import Sequence
+import importlib.metadata
 import os
 from pathlib import Path
 import subprocess
@@ -61,7 +62,8 @@ def install_requirements(venv: Path) -> None:
         if provided:
             print(f'{sentence}: already on this machine')
             continue
-        pip_install(venv, sentence, '-r', REQUIREMENTS / f'{name}.txt', *flagged(constraints))
+        pip_install(venv, sentence, '-r', REQUIREMENTS / f'{name}.txt', *flagged(constraints),
+                    *(pins_of_kept_torch() if with_torch else ()))
 
 
 def install_interfaces(venv: Path) -> None:
@@ -118,6 +120,12 @@ def numpy_constraints(with_ros: bool) -> Path:
     """Return the pins for NumPy's major version; message packages work with theirs only."""
     numpy_1 = with_ros and can_import('numpy; assert numpy.__version__[0] == "1"')
     return REQUIREMENTS / f'constraints-numpy{1 if numpy_1 else 2}.txt'
+
+
+def pins_of_kept_torch() -> list[str]:
+    """Return what stops pip from fetching another torch because some package prefers it."""
+    found = {dist.metadata['Name']: dist.version for dist in importlib.metadata.distributions()}
+    return [f'{name}=={found[name]}' for name in ('torch', 'torchvision') if name in found]
 
 
 def flagged(constraints: list[Path]) -> list[str]:

@@ -64,9 +64,11 @@ def test_sourced_ros_is_used_with_its_numpy(make_venv, machine_has, monkeypatch)
     assert all('constraints-numpy1.txt' in command for command in make_venv.commands[1:])
 
 
-def test_installed_torch_is_kept(make_venv, machine_has):
+def test_installed_torch_is_kept(make_venv, machine_has, monkeypatch):
     machine_has('torch')
+    monkeypatch.setattr(make_venv, 'pins_of_kept_torch', lambda: ['torch==2.5.0a0+nv24.8'])
     make_venv.install_requirements(Path('venv'))
+    assert all(command.endswith('torch==2.5.0a0+nv24.8') for command in make_venv.commands[1:])
     assert requirement_files(make_venv) == ['base', 'ros', 'dev']
     assert '--system-site-packages' in make_venv.commands[0]
 
