@@ -6,11 +6,10 @@ What needs the graph is imported once the arguments are right.
 
 import argparse
 from pathlib import Path
-import re
 
+from perception_nodes.cli.arguments import field_of_view, image_size, not_negative, positive
 from perception_nodes.cli.calibration import load_calibration
 from perception_nodes.cli.pictures import open_pictures
-from perception_nodes.core.types import CameraIntrinsics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,36 +18,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'source', help='folder of pictures, picture, video, camera (0, /dev/video0), URL '
         '(rtsp://, http://)')
     parser.add_argument(
-        '--rate', type=_positive, metavar='R',
+        '--rate', type=positive, metavar='R',
         help="pictures per second (default: the video's own, 5 for pictures)")
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument(
-        '--start', type=_not_negative, default=0.0, metavar='S',
+        '--start', type=not_negative, default=0.0, metavar='S',
         help='begin S seconds into the source')
     pictures = parser.add_argument_group('pictures, videos and cameras')
     pictures.add_argument(
         '--camera', default='/camera', metavar='NAME',
         help='publish on NAME/color/image_raw and NAME/color/camera_info (default: /camera)')
     pictures.add_argument(
-        '--size', type=_size, metavar='WxH', help='stretch every picture to W x H pixels')
+        '--size', type=image_size, metavar='WxH', help='stretch every picture to W x H pixels')
     pictures.add_argument(
         '--calibration', type=Path, metavar='YAML',
         help="camera_info from this file, as ROS' calibration tools write it")
     pictures.add_argument(
-        '--fov', type=_angle, default=60.0, metavar='DEG',
+        '--fov', type=field_of_view, default=60.0, metavar='DEG',
         help='without a calibration: horizontal field of view for a guess (default: 60)')
     pictures.add_argument(
         '--wait-for', action='append', default=[], metavar='TOPIC',
         help='begin only when somebody publishes TOPIC; may be given several times')
     pictures.add_argument(
-        '--wait', type=_not_negative, default=5.0, metavar='S',
+        '--wait', type=not_negative, default=5.0, metavar='S',
         help='wait at most S seconds for a listener and for each --wait-for (default: 5)')
     pictures.add_argument(
         '--pace-by', metavar='TOPIC',
         help='publish the next picture when a message with the same stamp came on TOPIC, so '
         'that every picture is processed however slow the machine is')
     pictures.add_argument(
-        '--pace-timeout', type=_positive, default=10.0, metavar='S',
+        '--pace-timeout', type=positive, default=10.0, metavar='S',
         help='with --pace-by: go on after S seconds without an answer (default: 10)')
 
 
@@ -58,32 +57,3 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = open_pictures(arguments.source, arguments.start, arguments.size)
     from perception_nodes.cli.play_pictures import play
     return play(pictures, calibration, arguments)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} must be positive')
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} must be 0 or more')
-    return value
-
-
-def _angle(text: str) -> float:
-    try:
-        CameraIntrinsics.from_fov(1, 1, float(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return float(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 640x480")
-    return int(match[1]), int(match[2])

@@ -1,0 +1,50 @@
+"""Types of command-line arguments: each turns a word into a value or says what is allowed."""
+
+import argparse
+import math
+import re
+
+from perception_nodes.core.types import CameraIntrinsics
+
+
+def positive(text: str) -> float:
+    """Return a number above 0."""
+    value = _number(text)
+    if value <= 0.0:
+        raise argparse.ArgumentTypeError(f'{text} must be more than 0')
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Return a number of 0 or more."""
+    value = _number(text)
+    if value < 0.0:
+        raise argparse.ArgumentTypeError(f'{text} must be 0 or more')
+    return value
+
+
+def field_of_view(text: str) -> float:
+    """Return degrees that make a camera."""
+    try:
+        CameraIntrinsics.from_fov(1, 1, _number(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return float(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return (width, height) in pixels from ``640x480``."""
+    match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; write it as 640x480")
+    return int(match[1]), int(match[2])
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number")
+    return value
