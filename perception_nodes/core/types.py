@@ -118,3 +118,62 @@ class Detections:
 
     def __getitem__(self, keep: Any) -> 'Detections':
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep])
+
+
+@dataclass(frozen=True)
+class VelocityCommand:
+    """What a differential drive is asked to do, in its base_link frame (REP 103)."""
+
+    linear_mps: float = 0.0  # along x, ahead
+    angular_rps: float = 0.0  # about z, counter-clockwise
+
+    @property
+    def is_finite(self) -> bool:
+        """Return whether both numbers can be driven at all."""
+        return math.isfinite(self.linear_mps) and math.isfinite(self.angular_rps)
+
+
+@dataclass(frozen=True, eq=False)
+class LaserRanges:
+    """
+    One sweep of a planar range finder, in its own frame: beam 0 at ``angle_min_rad`` from x.
+
+    :raises ValueError: If the ranges are not one row of float32.
+    """
+
+    ranges_m: npt.NDArray[np.float32]  # (N,), NaN no reading, +inf beyond range
+    angle_min_rad: float
+    angle_increment_rad: float
+    range_min_m: float
+    range_max_m: float
+    stamp_ns: int  # ROS time of the sweep, nanoseconds
+    frame_id: str
+
+    def __post_init__(self) -> None:
+        if self.ranges_m.ndim != 1 or self.ranges_m.dtype != np.float32:
+            raise ValueError(
+                f'ranges are {self.ranges_m.shape} {self.ranges_m.dtype}; expected (N,) float32')
+
+    @property
+    def angles_rad(self) -> npt.NDArray[np.float64]:
+        """Return the (N,) direction of each beam, radians from x."""
+        return self.angle_min_rad + self.angle_increment_rad * np.arange(len(self.ranges_m))
+
+
+@dataclass(frozen=True, eq=False)
+class OccupancyMap:
+    """
+    A grid over the ground, its axes along those of ``frame_id``.
+
+    :raises ValueError: If the cells are not a plane of int8.
+    """
+
+    cells: npt.NDArray[np.int8]  # (rows along y, columns along x): 0 free, 100 occupied, else -1
+    resolution_m: float
+    origin_xy_m: tuple[float, float]  # outer corner of cell (0, 0)
+    frame_id: str
+
+    def __post_init__(self) -> None:
+        if self.cells.ndim != 2 or self.cells.dtype != np.int8:
+            raise ValueError(
+                f'cells are {self.cells.shape} {self.cells.dtype}; expected (H, W) int8')
