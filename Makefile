@@ -10,26 +10,28 @@ PYTEST_FLAGS ?= -q
 REQUIREMENTS := $(wildcard requirements/*)
 INTERFACES := $(wildcard interfaces/*.* interfaces/builder/*.py interfaces/*_msgs/package.xml interfaces/*_msgs/msg/*)
 PACKAGING := setup.py setup.cfg package.xml pyproject.toml $(wildcard launch/* config/* models/*)
+# Set-up depends on the ROS 2 that is sourced, so each has stamps of its own.
+STAMP := $(VENV)/.set-up-with-$(or $(ROS_DISTRO),wheels)
 MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-graph test-numpy126 lint demo webcam eval-voc50 colcon clean
+.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam eval-voc50 colcon clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-venv: $(VENV)/.project ## set up the Python environment in .venv (VENV= for another folder)
+venv: $(STAMP)-project ## set up the Python environment in .venv (VENV= for another folder)
 
-$(VENV)/.requirements: $(REQUIREMENTS)
+$(STAMP)-requirements: $(REQUIREMENTS)
 	@$(MAKE_VENV) requirements
 	@touch $@
 
-$(VENV)/.interfaces: $(VENV)/.requirements $(INTERFACES)
+$(STAMP)-interfaces: $(STAMP)-requirements $(INTERFACES)
 	@$(MAKE_VENV) interfaces
 	@touch $@
 
-$(VENV)/.project: $(VENV)/.interfaces $(PACKAGING)
+$(STAMP)-project: $(STAMP)-interfaces $(PACKAGING)
 	@$(MAKE_VENV) project
 	@touch $@
 
@@ -45,8 +47,13 @@ lint: venv ## run ruff and mypy
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 
-# The message packages of apt's ROS 2 Jazzy are compiled against NumPy 1.26.
-test-numpy126: $(NUMPY126_VENV)/.requirements ## run the core and conversion tests with NumPy 1.26, without ROS and torch
+# The message packages of apt's ROS 2 Jazzy are compiled against NumPy 1.26, which knows Python up to 3.12.
+test-numpy126: ## run the core and conversion tests with NumPy 1.26, without ROS and torch
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; \
+	then $(MAKE) --no-print-directory run-numpy126; \
+	else echo 'Skipped: NumPy 1.26 has no wheels for this Python.'; fi
+
+run-numpy126: $(NUMPY126_VENV)/.requirements
 	PYTHONPATH=. $(NUMPY126_VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m 'not graph' $(wildcard test/core test/conversions)
 
 $(NUMPY126_VENV)/.requirements: $(REQUIREMENTS)

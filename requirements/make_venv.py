@@ -51,6 +51,10 @@ def check_python() -> None:
 def install_requirements(venv: Path) -> None:
     """Make the environment and install the third-party packages that the machine lacks."""
     with_ros, with_torch = ros_is_sourced(), can_import('torch')
+    if with_ros and (venv / 'lib' / 'librcl.so').exists():
+        raise SetupError(
+            f'{venv} holds ROS 2 wheels, which do not mix with the sourced '
+            f'{os.environ["ROS_DISTRO"]}: name another folder, for example VENV=.venv-ros')
     make_environment(venv, see_system=with_ros or with_torch)
     constraints = [REQUIREMENTS / 'constraints.txt', numpy_constraints(with_ros)]
     for name, sentence, provided in (

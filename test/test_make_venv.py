@@ -80,6 +80,15 @@ def test_sourced_ros_of_another_python_is_refused(make_venv, machine_has, monkey
         make_venv.install_requirements(Path('venv'))
 
 
+def test_wheels_and_sourced_ros_are_not_mixed(make_venv, machine_has, monkeypatch, tmp_path):
+    source_ros(monkeypatch)
+    machine_has('rclpy')
+    (tmp_path / 'lib').mkdir()
+    (tmp_path / 'lib' / 'librcl.so').touch()
+    with pytest.raises(make_venv.SetupError, match='name another folder'):
+        make_venv.install_requirements(tmp_path)
+
+
 def test_missing_apt_messages_are_named(make_venv, machine_has, monkeypatch):
     source_ros(monkeypatch)
     machine_has('rclpy', 'tf2_msgs')
