@@ -157,7 +157,8 @@ class LaserRanges:
     @property
     def angles_rad(self) -> npt.NDArray[np.float64]:
         """Return the (N,) direction of each beam, radians from x."""
-        return self.angle_min_rad + self.angle_increment_rad * np.arange(len(self.ranges_m))
+        steps = np.arange(len(self.ranges_m), dtype=np.float64)
+        return self.angle_min_rad + self.angle_increment_rad * steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,3 +178,36 @@ class OccupancyMap:
         if self.cells.ndim != 2 or self.cells.dtype != np.int8:
             raise ValueError(
                 f'cells are {self.cells.shape} {self.cells.dtype}; expected (H, W) int8')
+
+
+@dataclass(frozen=True)
+class StampedTransform:
+    """
+    Where frame ``child`` was in frame ``parent`` at one moment.
+
+    The quaternion is normalised on construction; a leading slash of a frame's name is dropped.
+
+    :raises ValueError: If a frame has no name, both are the same, or the numbers are no pose.
+    """
+
+    parent: str
+    child: str
+    stamp_ns: int  # ROS time, nanoseconds
+    translation_m: tuple[float, float, float]
+    quaternion_xyzw: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'parent', self.parent.lstrip('/'))
+        object.__setattr__(self, 'child', self.child.lstrip('/'))
+        if not self.parent or not self.child or self.parent == self.child:
+            raise ValueError(
+                f"a transform goes from frame '{self.child}' to '{self.parent}'; it needs two "
+                'different names')
+        norm = math.hypot(*self.quaternion_xyzw)
+        if not all(map(math.isfinite, self.translation_m)) or not 0.5 < norm < 2.0:
+            raise ValueError(
+                f"the transform from frame '{self.child}' to '{self.parent}' has translation "
+                f'{self.translation_m} and quaternion {self.quaternion_xyzw}; all must be finite, '
+                'and the quaternion of length 1')
+        x, y, z, w = (component / norm for component in self.quaternion_xyzw)
+        object.__setattr__(self, 'quaternion_xyzw', (x, y, z, w))
