@@ -1,5 +1,6 @@
-"""Publish the objects seen in a colour image."""
+"""Publish the objects seen in colour images."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.types import RgbdFrame
-from perception_nodes.ros.inference_node import InferenceNode, LATCHED, run
+from perception_nodes.ros.inference_node import InferenceNode, LATCHED
+from perception_nodes.ros.process import run
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -24,14 +26,14 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
 
     Params = DetectionParams
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__('detection', **kwargs)
+    def __init__(self, name: str = 'detection', **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
 
     def load(self) -> ObjectDetector:
         """Load the model that the parameters name."""
-        self.detections = self.create_output(Detection2DArray, '~/detections')
+        self.detections = self.create_camera_outputs(Detection2DArray, 'detections')
+        self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
-        self.debug_image = self.create_output(Image, '~/debug_image')
         entry = find_model(self.params.model, 'detection', self.params.manifest)
         detector = ObjectDetector(load_model(entry, self.params.device), self.params)
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
@@ -48,19 +50,20 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
         self.core.params = self.params
         self.announce()
 
-    def process(self, frame: RgbdFrame) -> None:
-        """Detect in one image."""
-        found = self.core.detect([frame.rgb])[0]
-        header = header_to_msg(frame.stamp_ns, frame.frame_id)
-        self.detections.publish(detections_to_msg(found, header))
-        if self.debug_image.get_subscription_count():
-            drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
-            self.debug_image.publish(image_to_msg(drawn, 'rgb8', header))
+    def process(self, frames: Mapping[str, RgbdFrame]) -> None:
+        """Detect in the newest image of each camera."""
+        results = self.core.detect([frame.rgb for frame in frames.values()])
+        for (camera, frame), found in zip(frames.items(), results, strict=True):
+            header = header_to_msg(frame.stamp_ns, frame.frame_id)
+            self.detections[camera].publish(detections_to_msg(found, header))
+            if self.debug_images[camera].get_subscription_count():
+                drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
+                self.debug_images[camera].publish(image_to_msg(drawn, 'rgb8', header))
 
 
 def main() -> None:
     """Run the detection node."""
-    run(DetectionNode)
+    run(lambda: [DetectionNode()])
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import CameraIntrinsics, Detections
+from perception_nodes.core.types import CameraIntrinsics, Detections, StampedTransform
 
 ZeroDepth = Literal['unknown', 'beyond_range']
 
@@ -41,10 +41,7 @@ def rgb_from_msg(msg: Any) -> npt.NDArray[np.uint8]:
     :raises ValueError: If the encoding is not a colour one or the buffer does not fit.
     """
     if msg.encoding not in _COLOUR:
-        hint = ' (a depth image: remap the depth topic)' if msg.encoding in _DEPTH else ''
-        raise ValueError(
-            f"colour image has encoding '{msg.encoding}'{hint}; "
-            f'supported are {", ".join(_COLOUR)}')
+        return _rgb_through_cv_bridge(msg)
     dtype, channels, to_rgb = _COLOUR[msg.encoding]
     pixels = _pixels(msg, dtype, channels)
     if dtype == 'u2':
@@ -71,51 +68,57 @@ def depth_m_from_msg(
             f"depth image has encoding '{msg.encoding}'; "
             'supported are 32FC1 (metres) and 16UC1 (millimetres)')
     raw = _pixels(msg, _DEPTH[msg.encoding], 1)
-    depth_m = raw.astype(np.float32)
     if msg.encoding == '16UC1':
-        depth_m *= np.float32(0.001)
-        depth_m[raw == 0] = np.nan if zero_depth_means == 'unknown' else np.inf
-    else:
-        # a metric zero is no distance: drivers write it where REP 118 asks for NaN
-        depth_m[raw == 0.0] = np.nan
+        return _metres_from_mm(raw, zero_depth_means)
+    depth_m = raw.astype(np.float32)
+    # a metric zero is no distance: drivers write it where REP 118 asks for NaN
+    depth_m[raw == 0.0] = np.nan
     return depth_m
-
-
-def intrinsics_from_msg(msg: Any) -> CameraIntrinsics:
-    """
-    Convert a ``sensor_msgs/CameraInfo`` of the raw image to intrinsics.
-
-    :raises ValueError: If the size or a focal length is zero, or the distortion model unknown.
-    """
-    # message fields are upper-case in ROS 1 bags only; bag readers keep the ROS 2 names
-    k, d = msg.k, tuple(float(x) for x in msg.d)
-    distorted = any(d)
-    if distorted and msg.distortion_model not in ('plumb_bob', 'rational_polynomial'):
-        raise ValueError(
-            f"camera_info has distortion model '{msg.distortion_model}'; supported are "
-            'plumb_bob and rational_polynomial: rectify the image first')
-    return CameraIntrinsics(
-        int(msg.width), int(msg.height), float(k[0]), float(k[4]), float(k[2]), float(k[5]),
-        d if distorted else ())
 
 
 def rgb_from_compressed_msg(msg: Any) -> npt.NDArray[np.uint8]:
     """
-    Convert a JPEG or PNG ``sensor_msgs/CompressedImage`` to RGB.
+    Convert a ``sensor_msgs/CompressedImage`` (JPEG or PNG) to RGB.
 
     :return: (H, W, 3) uint8.
-    :raises ValueError: If it is a compressed depth image or cannot be decompressed.
+    :raises ValueError: If the data is no such picture, or cut off.
     """
-    if 'compressedDepth' in msg.format:
-        raise ValueError(
-            f"compressed image has format '{msg.format}', which is depth; use the raw depth topic")
     data = np.frombuffer(msg.data, np.uint8)
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ValueError(
-            f"compressed image of {data.size} bytes with format '{msg.format}' cannot be "
-            'decompressed; JPEG and PNG can')
+            f"compressed image (format '{msg.format}', {data.size} bytes) cannot be decoded; "
+            'it must be a whole JPEG or PNG')
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def depth_m_from_compressed_msg(
+    msg: Any, zero_depth_means: ZeroDepth = 'unknown'
+) -> npt.NDArray[np.float32]:
+    """
+    Convert a ``compressedDepth`` image of image_transport to metres.
+
+    It is a PNG behind twelve bytes of settings: millimetres for ``16UC1``; for ``32FC1`` the
+    inverse of depth, quantised.
+
+    :return: (H, W) float32 metres, as :func:`depth_m_from_msg` gives them.
+    :raises ValueError: If the data is no such picture, or cut off.
+    """
+    data = np.frombuffer(msg.data, np.uint8)
+    encoding = msg.format.partition(';')[0].strip()
+    known = encoding in _DEPTH and 'rvl' not in msg.format
+    raw = cv2.imdecode(data[12:], cv2.IMREAD_UNCHANGED) if known and data.size > 12 else None
+    if raw is None or raw.dtype != np.uint16 or raw.ndim != 2:
+        raise ValueError(
+            f"compressed depth image (format '{msg.format}', {data.size} bytes) cannot be "
+            "decoded; supported are '16UC1; compressedDepth png' and '32FC1; compressedDepth png'")
+    if encoding == '16UC1':
+        return _metres_from_mm(raw, zero_depth_means)
+    scale, offset = np.frombuffer(data[4:12].tobytes(), '<f4')
+    with np.errstate(divide='ignore'):
+        depth_m = scale / (raw.astype(np.float32) - offset)
+    depth_m[raw == 0] = np.nan
+    return np.asarray(depth_m, np.float32)
 
 
 def ids_from_msg(msg: Any) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
@@ -163,6 +166,68 @@ def detections_from_msg(msg: Any) -> Detections:
 def class_names_from_msg(msg: Any) -> dict[int, str]:
     """Convert a ``vision_msgs/LabelInfo`` to class ids and names."""
     return {int(entry.class_id): str(entry.class_name) for entry in msg.class_map}
+
+
+def _metres_from_mm(
+    raw: npt.NDArray[Any], zero_depth_means: ZeroDepth
+) -> npt.NDArray[np.float32]:
+    depth_m = raw.astype(np.float32)
+    depth_m *= np.float32(0.001)
+    depth_m[raw == 0] = np.nan if zero_depth_means == 'unknown' else np.inf
+    return depth_m
+
+
+def is_rectified(image_topic: str) -> bool:
+    """Return whether a topic carries rectified images, by the field's names (image_rect...)."""
+    return image_topic.rpartition('/')[2].startswith('image_rect')
+
+
+def intrinsics_from_msg(msg: Any, rectified: bool = False) -> CameraIntrinsics:
+    """
+    Convert a ``sensor_msgs/CameraInfo`` to intrinsics.
+
+    :param rectified: Whether they are for the rectified image (P, no distortion) or for the raw
+        one (K and D).
+    :raises ValueError: If the size or a focal length is zero, or the distortion model unknown.
+    """
+    width, height = int(msg.width), int(msg.height)
+    if rectified:
+        p = [float(x) for x in msg.p]
+        return CameraIntrinsics(width, height, p[0], p[5], p[2], p[6])
+    distortion = tuple(float(x) for x in msg.d) if any(msg.d) else ()
+    if distortion and msg.distortion_model not in ('plumb_bob', 'rational_polynomial'):
+        raise ValueError(
+            f"camera_info has distortion model '{msg.distortion_model}'; supported are "
+            'plumb_bob and rational_polynomial: rectify the image first')
+    k = [float(x) for x in msg.k]
+    return CameraIntrinsics(width, height, k[0], k[4], k[2], k[5], distortion)
+
+
+def _rgb_through_cv_bridge(msg: Any) -> npt.NDArray[np.uint8]:
+    """Decode what only a ROS install can (Bayer, YUV), or say what is supported."""
+    if msg.encoding in _DEPTH:
+        raise ValueError(
+            f"colour image has encoding '{msg.encoding}', that of a depth image; "
+            'remap the depth topic')
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise ValueError(
+            f"colour image has encoding '{msg.encoding}'; supported are {', '.join(_COLOUR)}, "
+            'and more where cv_bridge is installed') from None
+    return np.asarray(CvBridge().imgmsg_to_cv2(msg, 'rgb8'), np.uint8)
+
+
+def transform_from_msg(msg: Any) -> StampedTransform:
+    """
+    Convert a ``geometry_msgs/TransformStamped``, one of those in a ``tf2_msgs/TFMessage``.
+
+    :raises ValueError: If it is no transform between two frames.
+    """
+    t, q = msg.transform.translation, msg.transform.rotation
+    return StampedTransform(
+        msg.header.frame_id, msg.child_frame_id, stamp_ns_from_msg(msg.header.stamp),
+        (t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
 
 def _pixels(msg: Any, dtype: str, channels: int) -> npt.NDArray[Any]:

@@ -37,6 +37,7 @@ class NodeHealth:
         self._processed = 0
         self._failed = 0
         self._dropped: Counter[str] = Counter()
+        self._last_drop = ''
         self._last_failure = ''
         self._failed_at = -float('inf')
         self._idle_since = time.monotonic()
@@ -49,15 +50,20 @@ class NodeHealth:
             self._idle_since = time.monotonic()
 
     def received(self) -> None:
-        """Count a frame that arrived."""
+        """Count an image that arrived."""
         with self._lock:
             self._received += 1
+
+    def completed(self) -> None:
+        """Note that a frame has all it needs."""
+        with self._lock:
             self._idle_since = time.monotonic()
 
     def dropped(self, reason: str) -> None:
         """Count a frame that was not worked on, by the reason why."""
         with self._lock:
             self._dropped[reason] += 1
+            self._last_drop = reason
 
     def failed(self, sentence: str) -> None:
         """Count a frame whose processing failed, and keep why."""
@@ -74,9 +80,14 @@ class NodeHealth:
             self._compute.add(compute_ms)
 
     def idle_s(self) -> float:
-        """Return the seconds since a frame last arrived, or since listening began."""
+        """Return the seconds since a frame was last complete, or since listening began."""
         with self._lock:
             return time.monotonic() - self._idle_since
+
+    def last_drop(self) -> str:
+        """Return the reason of the latest drop; empty when there was none."""
+        with self._lock:
+            return self._last_drop
 
     def recent_failure(self) -> str:
         """Return why a frame failed in the last few seconds; empty when none did."""

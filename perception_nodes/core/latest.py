@@ -1,4 +1,4 @@
-"""A one-item mailbox between a fast producer and a slow consumer: the newest item wins."""
+"""A mailbox between fast producers and one slow consumer: of each the newest item wins."""
 
 import threading
 from typing import Generic, TypeVar
@@ -6,33 +6,39 @@ from typing import Generic, TypeVar
 T = TypeVar('T')
 
 
-class LatestSlot(Generic[T]):
-    """Holds at most one item, so a slow consumer never works on old ones."""
+class LatestSlots(Generic[T]):
+    """
+    Holds at most one item per producer, so that a slow consumer never works on old ones.
+
+    Taking empties all slots at once: every producer gets the same share of the consumer, and
+    an item waits for one round of work at most.
+    """
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
-        self._item: T | None = None
+        self._items: dict[str, T] = {}
         self._closed = False
 
-    def put(self, item: T) -> T | None:
-        """Offer ``item``; return the one it displaced, or None if that had been taken."""
+    def put(self, producer: str, item: T) -> bool:
+        """Offer an item; return whether it displaced one that nobody had taken yet."""
         with self._ready:
-            displaced, self._item = self._item, item
+            displaced = producer in self._items
+            self._items[producer] = item
             self._ready.notify()
         return displaced
 
-    def take(self) -> T | None:
-        """Wait for an item and return it; return None once the slot is closed."""
+    def take(self) -> dict[str, T]:
+        """Wait for items and return them by producer; return nothing once closed."""
         with self._ready:
-            self._ready.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
-            return None if self._closed else item
+            self._ready.wait_for(lambda: self._items or self._closed)
+            items, self._items = self._items, {}
+            return {} if self._closed else items
 
-    def clear(self) -> T | None:
-        """Forget the waiting item and return it."""
+    def clear(self) -> list[str]:
+        """Forget the waiting items, and return whose they were."""
         with self._ready:
-            item, self._item = self._item, None
-            return item
+            items, self._items = self._items, {}
+            return list(items)
 
     def close(self) -> None:
         """Wake the consumer for the last time."""

@@ -61,11 +61,11 @@ class Params:
         return cls(**values)
 
 
-def unknown_name(name: str, known: list[str]) -> str:
-    """Return the sentence for a parameter that does not exist."""
+def unknown_name(name: str, known: list[str], what: str = 'parameter') -> str:
+    """Return the sentence for a ``what`` that does not exist."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f'there are {", ".join(sorted(known))}'
-    return f"there is no parameter '{name}'; {hint}"
+    return f"there is no {what} '{name}'; {hint}"
 
 
 def _converted(name: str, kind: Any, value: Any) -> Any:

@@ -8,10 +8,17 @@ _LEVELS = {
     'ok': DiagnosticStatus.OK, 'warn': DiagnosticStatus.WARN, 'error': DiagnosticStatus.ERROR}
 
 
-def diagnostics_msg(node: Node, verdict: Verdict, health: NodeHealth) -> DiagnosticArray:
-    """Describe a node as it is now."""
+def diagnostics_msg(
+    node: Node, camera: str, verdict: Verdict, health: NodeHealth
+) -> DiagnosticArray:
+    """
+    Describe a node as it is now.
+
+    :param camera: Which of its cameras; empty where it has one.
+    """
+    name = node.get_fully_qualified_name()
     status = DiagnosticStatus(
-        level=_LEVELS[verdict.level], name=node.get_fully_qualified_name(),
+        level=_LEVELS[verdict.level], name=f'{name}: {camera}' if camera else name,
         message=verdict.message, hardware_id='',
         values=[KeyValue(key=k, value=v) for k, v in health.values().items()])
     msg = DiagnosticArray(status=[status])

@@ -1,27 +1,25 @@
-"""The life of a perception node, written once: take the newest frame, publish, report."""
+"""The life of a perception node, written once: take the newest frames, publish, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 import time
 from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
 from perception_nodes.core.health import NodeHealth, STALE_AFTER_S, Verdict
-from perception_nodes.core.latest import LatestSlot
+from perception_nodes.core.latest import LatestSlots
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import RgbdFrame
-from perception_nodes.ros import parameters, transport
+from perception_nodes.ros import parameters
 from perception_nodes.ros.diagnostics import diagnostics_msg
-from perception_nodes.ros.sources import CameraSource, Observation
-import rclpy
-from rclpy.clock import Clock
+from perception_nodes.ros.sources import CameraHub, CameraSource, CameraTopics, Observation
+from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.utilities import ok, try_shutdown
 
 P = TypeVar('P', bound=Params)
 C = TypeVar('C')
@@ -32,10 +30,61 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 @dataclass(frozen=True, kw_only=True)
 class NodeParams(Params):
-    """Parameters that every node has."""
+    """Parameters that every node on a camera has."""
 
     autostart: bool = param(
         True, 'Configure and activate at once; set false under a lifecycle manager.')
+    cameras: tuple[str, ...] = param(
+        (), 'Names of several cameras that share this node: inputs NAME/image..., outputs '
+        '~/NAME/...; empty for one camera without a name.')
+    image_transport: str = param(
+        'raw', 'How colour images come; compressed takes the topic NAME/compressed.',
+        choices=('raw', 'compressed'))
+    depth_image_transport: str = param(
+        'raw', 'How depth images come; compressedDepth takes the topic NAME/compressedDepth.',
+        choices=('raw', 'compressedDepth'))
+    input_reliability: str = param(
+        'best_effort', 'QoS asked of the camera; reliable only suits reliable publishers.',
+        choices=('best_effort', 'reliable'))
+    sync_tolerance_ms: float = param(
+        20.0, 'How far a depth image may lie from its colour image in time.', unit='ms', ge=0.0)
+    zero_depth_means: str = param(
+        'unknown', 'What a zero in 16UC1 depth stands for.', choices=('unknown', 'beyond_range'))
+
+
+class CameraInput:
+    """One camera of a node: where its frames wait, and how they fare."""
+
+    def __init__(
+        self, name: str, slots: LatestSlots[Observation], time_jumped: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.health = NodeHealth()
+        self.source: CameraSource | None = None
+        self.time_jumped = time_jumped
+        self._slots = slots
+
+    def received(self) -> None:
+        """Hear that an image arrived."""
+        self.health.received()
+
+    def dropped(self, reason: str) -> None:
+        """Hear that an image could not be made part of a frame."""
+        self.health.dropped(reason)
+
+    def deliver(self, observation: Observation) -> None:
+        """Put a complete frame where the worker takes the newest from."""
+        self.health.completed()
+        if self._slots.put(self.name, observation):
+            self.health.dropped('superseded')
+
+    def concern(self) -> str:
+        """Return what is wrong with this camera now; empty when nothing is."""
+        if failure := self.health.recent_failure():
+            return f'dropped a frame: {failure}'
+        if self.source is None or self.health.idle_s() < STALE_AFTER_S:
+            return ''
+        return self.source.why_silent(self.health.last_drop())
 
 
 class InferenceNode(LifecycleNode, Generic[P, C]):
@@ -55,12 +104,13 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     params: P
     core: C
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str, *, hub: CameraHub | None = None, **kwargs: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
-        self.health = NodeHealth()
+        self._hub = hub or CameraHub(self)
         self._failure = ''
         self._outputs: list[Any] = []
-        self._source: CameraSource | None = None
+        self._inputs: dict[str, CameraInput] = {}
+        self._jumped = Event()
         kinds = (NodeParams, self.Params)
         self._unknown = parameters.declare(self, kinds)
         for sentence in self._unknown:
@@ -70,6 +120,10 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         # by the steady clock: a paused simulation is a thing to report, not to wait for
         self.create_timer(
             1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
+            post_callback=self._on_clock_jump)
 
     def load(self) -> C:
         """
@@ -85,14 +139,30 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     def adopt(self) -> None:
         """Take over dynamic parameters that changed in ``self.params``."""
 
-    def process(self, frame: RgbdFrame) -> None:
-        """Run the model on one frame and publish the result, stamped as the frame was."""
+    def reset(self) -> None:
+        """Forget what was learned from earlier frames, because time jumped back."""
+
+    def process(self, frames: Mapping[str, RgbdFrame]) -> None:
+        """
+        Run the model on the newest frame of each camera, and publish the results.
+
+        :param frames: Frames by the camera's name, which is empty for a single camera.
+        """
         raise NotImplementedError
+
+    def needs_depth(self) -> bool:
+        """Return whether ``self.params`` ask for depth and camera_info beside the image."""
+        return False
 
     def create_output(self, msg_type: Any, topic: str, qos: QoSProfile = RELIABLE) -> Any:
         """Create a publisher that is silent while the node is inactive and goes at cleanup."""
         self._outputs.append(self.create_lifecycle_publisher(msg_type, topic, qos))
         return self._outputs[-1]
+
+    def create_camera_outputs(self, msg_type: Any, name: str) -> dict[str, Any]:
+        """Create the publisher ``~/name``, or ``~/CAMERA/name`` for each of several cameras."""
+        return {camera: self.create_output(msg_type, f'~/{camera}/{name}'.replace('//', '/'))
+                for camera in self._cameras()}
 
     def start(self) -> None:
         """Configure and activate, unless the parameter ``autostart`` says otherwise."""
@@ -103,16 +173,19 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
 
     def halt(self) -> None:
         """Stop listening and working; a frame in work is finished first."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
-            self._slot.close()
-            self._worker.join()
+        if not self._inputs:
+            return
+        for camera in self._inputs.values():
+            if camera.source is not None:
+                self._hub.leave(camera.source, camera)
+        self._slots.close()
+        self._worker.join()
+        self._inputs = {}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load everything, or say why not and stay unconfigured."""
         try:
-            parameters.read(self, NodeParams)
+            self._node_params = parameters.read(self, NodeParams)
             self.params = parameters.read(self, self.Params)
             self.core = self.load()
         except Exception as error:  # whatever a vendor raises, the node can be configured again
@@ -127,11 +200,13 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """Start to publish, to work and to listen, in this order, so that no result is lost."""
         result = super().on_activate(state)
         self.announce()
-        self.health.listening()
-        self._slot: LatestSlot[Observation] = LatestSlot()
+        self._slots: LatestSlots[Observation] = LatestSlots()
+        self._inputs = {name: CameraInput(name, self._slots, self._on_time_jump)
+                        for name in self._cameras()}
         self._worker = Thread(target=self._work, name=f'{self.get_name()}-worker', daemon=True)
         self._worker.start()
-        self._source = CameraSource(self, self._receive)
+        for name, camera in self._inputs.items():
+            camera.source = self._hub.listen(self._topics(name), camera)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -151,6 +226,23 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()
 
+    def _cameras(self) -> tuple[str, ...]:
+        return self._node_params.cameras or ('',)
+
+    def _topics(self, camera: str) -> CameraTopics:
+        p = self._node_params
+
+        def resolved(name: str) -> str:
+            return self.resolve_topic_name(f'{camera}/{name}' if camera else name)
+
+        return CameraTopics(
+            image=resolved('image'),
+            depth=resolved('depth') if self.needs_depth() else '',
+            camera_info=resolved('camera_info') if self.needs_depth() else '',
+            image_transport=p.image_transport, depth_image_transport=p.depth_image_transport,
+            reliability=p.input_reliability, tolerance_ms=p.sync_tolerance_ms,
+            zero_depth_means='unknown' if p.zero_depth_means == 'unknown' else 'beyond_range')
+
     def _is_active(self) -> bool:
         return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
 
@@ -159,70 +251,65 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             self.params = parameters.read(self, self.Params)
             self.adopt()
 
-    def _receive(self, observation: Observation) -> None:
-        self.health.received()
-        if self._slot.put(observation) is not None:
-            self.health.dropped('superseded')
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        self._on_time_jump()
+
+    def _on_time_jump(self) -> None:
+        if not self._inputs:
+            return
+        for name in self._slots.clear():
+            self._inputs[name].health.dropped('time_jump')
+        self._jumped.set()  # the worker is the one to reset what it works with
+        self.get_logger().warning(
+            'time jumped back: forgetting what was seen before', throttle_duration_sec=5.0)
 
     def _work(self) -> None:
-        while (observation := self._slot.take()) is not None:
+        while observations := self._slots.take():
             started_ns = time.monotonic_ns()
+            if self._jumped.is_set():
+                self._jumped.clear()
+                self.reset()
+            frames = self._decoded(observations)
             try:
-                self.process(observation.frame())
+                if frames:
+                    self.process(frames)
             except Exception as error:  # one bad frame must not end the node
                 if not self.context.ok():  # told to stop: there is nobody to publish to
                     return
-                sentence = str(error) or type(error).__name__
-                self.health.failed(sentence)
-                self.get_logger().error(
-                    f'dropped a frame: {sentence}', throttle_duration_sec=5.0)
+                for name in frames:
+                    self._fail(name, error)
                 continue
             done_ns = time.monotonic_ns()
-            self.health.processed(
-                (done_ns - observation.received_ns) * 1e-6, (done_ns - started_ns) * 1e-6)
+            for name in frames:
+                self._inputs[name].health.processed(
+                    (done_ns - observations[name].received_ns) * 1e-6,
+                    (done_ns - started_ns) * 1e-6)
+
+    def _decoded(self, observations: dict[str, Observation]) -> dict[str, RgbdFrame]:
+        frames = {}
+        for name, observation in observations.items():
+            try:
+                frames[name] = observation.frame()
+            except Exception as error:
+                self._fail(name, error)
+        return frames
+
+    def _fail(self, camera: str, error: Exception) -> None:
+        sentence = str(error) or type(error).__name__
+        self._inputs[camera].health.failed(sentence)
+        self.get_logger().error(f'dropped a frame: {sentence}', throttle_duration_sec=5.0)
 
     def _report(self) -> None:
-        self._diagnostics.publish(diagnostics_msg(self, self._verdict(), self.health))
+        # before activation there is no camera to tell about, but the node itself is
+        for camera in self._inputs.values() or [None]:
+            self._diagnostics.publish(diagnostics_msg(
+                self, camera.name if camera else '', self._verdict(camera),
+                camera.health if camera else NodeHealth()))
 
-    def _verdict(self) -> Verdict:
+    def _verdict(self, camera: CameraInput | None) -> Verdict:
         if self._failure:
             return Verdict('error', self._failure)
-        if not self._is_active():
+        if camera is None:
             return Verdict('ok', str(self._state_machine.current_state[1]))
-        concerns = list(self._unknown)
-        if failure := self.health.recent_failure():
-            concerns.append(f'dropped a frame: {failure}')
-        elif self._source is not None and self.health.idle_s() > STALE_AFTER_S:
-            concerns.append(self._source.why_silent())
+        concerns = [*self._unknown, *filter(None, [camera.concern()])]
         return Verdict('warn', '; '.join(concerns)) if concerns else Verdict('ok', 'active')
-
-
-def run(make_node: Callable[[], InferenceNode[Any, Any]]) -> None:
-    """Spin one node until it is told to stop. The body of every ``main``."""
-    transport.tune()
-    rclpy.init()
-    node = make_node()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        node.start()
-        spin(executor)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        # the signal has ended the context: transitions could not be published any more
-        node.halt()
-        node.destroy_node()
-        try_shutdown()
-
-
-def spin(executor: SingleThreadedExecutor) -> None:
-    """Run callbacks until shutdown; one that throws, such as a wrong transition, is logged."""
-    while ok():
-        try:
-            executor.spin_once()
-        except ExternalShutdownException:
-            return
-        except Exception as error:
-            rclpy.logging.get_logger('perception_nodes').error(
-                f'a callback failed: {error}', throttle_duration_sec=5.0)

@@ -1,51 +1,165 @@
-"""Camera topics to frames: each message is received once and decoded once, by whoever needs it."""
+"""
+Camera topics to frames: each message is received once and decoded once per process.
 
+A :class:`CameraHub` holds one subscription per topic and one :class:`CameraSource` per set of
+topics, however many nodes of the process listen. Callbacks only store and pair messages;
+decoding happens in the thread of the first node that asks for the frame.
+"""
+
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 import threading
 import time
+from typing import Any, Generic, Protocol, TypeVar
 
-from perception_nodes.conversions.decode import rgb_from_msg, stamp_ns_from_msg
-from perception_nodes.core.types import RgbdFrame
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.conversions import decode
+from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_policy_name_from_kind, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from rclpy.node import Node
+from rclpy.qos import qos_policy_name_from_kind, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+T = TypeVar('T')
+
+# a stamp this far before the last one is a jump of time, not a late message
+JUMP_BACK_NS = 500_000_000
+# frames kept while their other half is on its way
+PENDING = 10
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where one camera's messages come from, as resolved names, and how they are read."""
+
+    image: str
+    depth: str = ''  # empty: colour only
+    camera_info: str = ''
+    image_transport: str = 'raw'  # or compressed
+    depth_image_transport: str = 'raw'  # or compressedDepth
+    reliability: str = 'best_effort'  # or reliable
+    tolerance_ms: float = 20.0
+    zero_depth_means: decode.ZeroDepth = 'unknown'
+
+
+class Listener(Protocol):
+    """What a source tells a node about one camera."""
+
+    def received(self) -> None:
+        """Hear that a colour image arrived."""
+
+    def dropped(self, reason: str) -> None:
+        """Hear that it could not be made part of a frame."""
+
+    def deliver(self, observation: 'Observation') -> None:
+        """Take a complete set of messages."""
+
+    def time_jumped(self) -> None:
+        """Hear that stamps went back: what was seen before is of another time."""
+
+
+class Arrived(Generic[T]):
+    """One message, and what is decoded from it when somebody first asks."""
+
+    def __init__(self, msg: Any, read: Callable[[Any], T]) -> None:
+        self.received_ns = time.monotonic_ns()
+        self.stamp_ns = decode.stamp_ns_from_msg(msg.header.stamp)
+        self.frame_id: str = msg.header.frame_id
+        self._msg = msg
+        self._read = read
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._error: Exception | None = None
+
+    def value(self) -> T:
+        """
+        Return the decoded message, the same object for everybody.
+
+        :raises ValueError: If it cannot be decoded, to everybody who asks.
+        """
+        with self._lock:
+            if self._error is None and self._value is None:
+                try:
+                    self._value = self._read(self._msg)
+                except Exception as error:  # an OpenCV error is as much the message's fault
+                    self._error = error
+                self._msg = None
+            if self._error is not None:
+                raise self._error
+            return self._value  # type: ignore[return-value]
 
 
 class Observation:
     """The messages of one moment, turned into a frame when somebody first asks."""
 
-    def __init__(self, image: Image) -> None:
-        self.received_ns = time.monotonic_ns()
-        self._image = image
+    def __init__(
+        self, image: Arrived[npt.NDArray[np.uint8]],
+        depth: Arrived[npt.NDArray[np.float32]] | None = None,
+        camera_info: Arrived[CameraIntrinsics] | None = None,
+    ) -> None:
+        self._image, self._depth, self._camera_info = image, depth, camera_info
         self._lock = threading.Lock()
         self._frame: RgbdFrame | None = None
+
+    @property
+    def received_ns(self) -> int:
+        """Steady-clock time at which the set was complete, nanoseconds."""
+        parts = (self._image, self._depth)
+        return max(part.received_ns for part in parts if part is not None)
 
     def frame(self) -> RgbdFrame:
         """
         Return the decoded frame, the same object for everybody.
 
-        :raises ValueError: If a message cannot be decoded, with the sentence why.
+        :raises ValueError: If a message cannot be decoded or does not fit the others.
         """
         with self._lock:
             if self._frame is None:
-                header = self._image.header
-                rgb = rgb_from_msg(self._image)
-                rgb.flags.writeable = False
-                self._frame = RgbdFrame(rgb, stamp_ns_from_msg(header.stamp), header.frame_id)
+                self._frame = self._decoded()
             return self._frame
 
+    def _decoded(self) -> RgbdFrame:
+        rgb = self._image.value()
+        frame = RgbdFrame(rgb, self._image.stamp_ns, self._image.frame_id)
+        if self._camera_info is not None:
+            intrinsics = self._camera_info.value()
+            height, width = rgb.shape[:2]
+            if (intrinsics.width, intrinsics.height) != (width, height):
+                raise ValueError(
+                    f'camera_info is for {intrinsics.width}x{intrinsics.height} pixels, the image '
+                    f'has {width}x{height}: remap camera_info to the one of this image')
+            frame = replace(frame, intrinsics=intrinsics)
+        return frame if self._depth is None else replace(frame, depth_m=self._aligned(frame))
 
-class CameraSource:
-    """A subscription to the node's ``image`` topic, and why it may be silent."""
+    def _aligned(self, frame: RgbdFrame) -> npt.NDArray[np.float32]:
+        assert self._depth is not None
+        depth_m = self._depth.value()
+        if depth_m.shape == frame.rgb.shape[:2] and self._depth.frame_id == frame.frame_id:
+            return depth_m
+        raise ValueError(
+            f"depth is {depth_m.shape[1]}x{depth_m.shape[0]} in frame '{self._depth.frame_id}', "
+            f"the image {frame.rgb.shape[1]}x{frame.rgb.shape[0]} in '{frame.frame_id}': use the "
+            "driver's depth that is aligned to colour (RealSense: align_depth.enable:=true)")
 
-    def __init__(self, node: LifecycleNode, deliver: Callable[[Observation], None]) -> None:
+
+class Feed(Generic[T]):
+    """One subscription, whatever the number of listeners, and why it may be silent."""
+
+    def __init__(
+        self, node: Node, msg_type: Any, topic: str, read: Callable[[Any], T], reliability: str
+    ) -> None:
+        self.topic = topic
+        self.listeners: list[Callable[[Arrived[T]], None]] = []
         self._node = node
+        self._msg_type = msg_type
+        self._read = read
         self._refused_policy = ''
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscription = node.create_subscription(
-            Image, 'image', lambda msg: deliver(Observation(msg)), qos_profile_sensor_data,
+            msg_type, topic, self._on_message, qos,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
-        self.topic = self._subscription.topic_name
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -53,20 +167,207 @@ class CameraSource:
 
     def why_silent(self) -> str:
         """Return the sentence that explains why nothing arrives."""
+        nothing = f"nothing arrives on '{self.topic}'"
         publishers = self._node.get_publishers_info_by_topic(self.topic)
-        wrong = {p.topic_type for p in publishers} - {'sensor_msgs/msg/Image'}
         if not publishers:
-            return (f"nothing arrives on '{self.topic}': no node publishes it; start the camera "
-                    "or remap 'image' to its topic")
+            return (f'{nothing}: no node publishes it; start the camera, or remap the topic '
+                    "(perception doctor and 'ros2 topic list' show what there is)")
+        ours = f'{self._msg_type.__module__}.{self._msg_type.__name__}'.split('.')
+        wanted = f'{ours[0]}/msg/{ours[-1]}'
+        wrong = {p.topic_type for p in publishers} - {wanted}
         if wrong:
-            return (f"nothing arrives on '{self.topic}': it carries {', '.join(sorted(wrong))}, "
-                    'not sensor_msgs/msg/Image; remap to the raw image topic')
+            return (f'{nothing}: it carries {", ".join(sorted(wrong))}, not {wanted}; '
+                    'remap it, or set image_transport to what the camera publishes')
         if self._refused_policy:
-            return (f"nothing arrives on '{self.topic}': its publisher offers an incompatible "
-                    f'QoS ({self._refused_policy})')
-        return (f"nothing arrives on '{self.topic}', though {len(publishers)} node(s) publish it: "
-                'is the camera streaming, and is the shared-memory segment large enough '
-                '(config/fastdds.xml)?')
+            return (f'{nothing}: its publisher offers an incompatible {self._refused_policy}; '
+                    "set the parameter 'input_reliability' to what it offers")
+        return (f'{nothing}, though {len(publishers)} node(s) publish it: is the camera '
+                'streaming, and does its process use config/fastdds.xml for large images?')
+
+    def _on_message(self, msg: Any) -> None:
+        arrived = Arrived(msg, self._read)
+        for listener in tuple(self.listeners):
+            listener(arrived)
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self._refused_policy = qos_policy_name_from_kind(event.last_policy_kind)
+        name = qos_policy_name_from_kind(event.last_policy_kind)
+        self._refused_policy = f'QoS ({name.lower()})'
+
+
+class CameraSource:
+    """Pairs the messages of one camera and hands them to every listener."""
+
+    def __init__(self, hub: 'CameraHub', topics: CameraTopics) -> None:
+        self.topics = topics
+        self.listeners: list[Listener] = []
+        self._hub = hub
+        self._camera_info: Arrived[CameraIntrinsics] | None = None
+        self._waiting: deque[Arrived[npt.NDArray[np.uint8]]] = deque()
+        self._depths: deque[Arrived[npt.NDArray[np.float32]]] = deque(maxlen=PENDING)
+        self._last_stamp_ns: int | None = None
+        self._feeds: list[tuple[Feed[Any], Any]] = []
+        # depth and camera_info first: they are there when the first image comes
+        if topics.camera_info:
+            self._attach(hub.camera_info_feed(topics), self._on_camera_info)
+        if topics.depth:
+            self._attach(hub.depth_feed(topics), self._on_depth)
+        self._attach(hub.image_feed(topics), self._on_image)
+
+    def _attach(self, feed: Feed[Any], callback: Callable[[Arrived[Any]], None]) -> None:
+        feed.listeners.append(callback)
+        self._feeds.append((feed, callback))
+
+    def close(self) -> None:
+        """Stop listening to the topics."""
+        for feed, callback in self._feeds:
+            feed.listeners.remove(callback)
+            self._hub.release(feed)
+
+    def why_silent(self, dropped: str = '') -> str:
+        """
+        Return the sentence that explains why no frame is complete.
+
+        :param dropped: Reason of the latest drop, empty when no image arrives at all.
+        """
+        topic = {'no_depth': self.topics.depth, 'no_camera_info': self.topics.camera_info}
+        feeds = {feed.topic: feed for feed, _ in self._feeds}
+        if dropped == 'no_depth' and self._depths:
+            return (f"no depth image lies within {self.topics.tolerance_ms} ms of a colour image: "
+                    "check the camera's synchronisation, or raise 'sync_tolerance_ms'")
+        for feed in feeds.values():
+            if dropped in topic and feed.topic.startswith(topic[dropped]):
+                return feed.why_silent()
+        return self._feeds[-1][0].why_silent()
+
+    def _on_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
+        self._camera_info = arrived
+
+    def _on_depth(self, arrived: Arrived[npt.NDArray[np.float32]]) -> None:
+        self._depths.append(arrived)
+        self._pair()
+
+    def _on_image(self, arrived: Arrived[npt.NDArray[np.uint8]]) -> None:
+        self._notice_jump(arrived.stamp_ns)
+        for listener in tuple(self.listeners):
+            listener.received()
+        if self.topics.camera_info and self._camera_info is None:
+            self._drop('no_camera_info')
+        elif not self.topics.depth:
+            self._emit(Observation(arrived, None, self._camera_info))
+        else:
+            if len(self._waiting) == PENDING:
+                self._waiting.popleft()
+                self._drop('no_depth')
+            self._waiting.append(arrived)
+            self._pair()
+
+    def _pair(self) -> None:
+        """Emit each waiting image with the depth nearest in time, once that is known."""
+        if not self._depths:
+            return
+        stamps_ns = [depth.stamp_ns for depth in self._depths]
+        period_ns = stamps_ns[-1] - stamps_ns[-2] if len(stamps_ns) > 1 else 0
+        while self._waiting:
+            image = self._waiting[0]
+            nearest = min(self._depths, key=lambda d: abs(d.stamp_ns - image.stamp_ns))
+            apart_ns = abs(nearest.stamp_ns - image.stamp_ns)
+            if stamps_ns[-1] + period_ns - image.stamp_ns < apart_ns:
+                return  # a nearer one is on its way
+            self._waiting.popleft()
+            if apart_ns <= self.topics.tolerance_ms * 1e6:
+                self._emit(Observation(image, nearest, self._camera_info))
+            else:
+                self._drop('no_depth')
+
+    def _notice_jump(self, stamp_ns: int) -> None:
+        last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
+        if last_ns is not None and stamp_ns < last_ns - JUMP_BACK_NS:
+            self._waiting.clear()
+            self._depths = deque(
+                (d for d in self._depths if d.stamp_ns < last_ns - JUMP_BACK_NS), PENDING)
+            for listener in tuple(self.listeners):
+                listener.time_jumped()
+
+    def _emit(self, observation: Observation) -> None:
+        for listener in tuple(self.listeners):
+            listener.deliver(observation)
+
+    def _drop(self, reason: str) -> None:
+        for listener in tuple(self.listeners):
+            listener.dropped(reason)
+
+
+class CameraHub:
+    """All camera inputs of one process, on one node that owns the subscriptions."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._feeds: dict[tuple[Any, ...], Feed[Any]] = {}
+        self._sources: dict[CameraTopics, CameraSource] = {}
+
+    def listen(self, topics: CameraTopics, listener: Listener) -> CameraSource:
+        """Start to hand a camera's frames to ``listener``."""
+        if topics not in self._sources:
+            self._sources[topics] = CameraSource(self, topics)
+        source = self._sources[topics]
+        source.listeners.append(listener)
+        return source
+
+    def leave(self, source: CameraSource, listener: Listener) -> None:
+        """Stop handing frames to ``listener``; the last one to leave ends the subscriptions."""
+        source.listeners.remove(listener)
+        if not source.listeners:
+            del self._sources[source.topics]
+            source.close()
+
+    def image_feed(self, topics: CameraTopics) -> Feed[npt.NDArray[np.uint8]]:
+        """Return the feed of colour images."""
+        if topics.image_transport == 'raw':
+            return self._feed(Image, topics.image, _read_only(decode.rgb_from_msg), topics)
+        return self._feed(
+            CompressedImage, f'{topics.image}/compressed',
+            _read_only(decode.rgb_from_compressed_msg), topics)
+
+    def depth_feed(self, topics: CameraTopics) -> Feed[npt.NDArray[np.float32]]:
+        """Return the feed of depth images."""
+        zero = topics.zero_depth_means
+        if topics.depth_image_transport == 'raw':
+            return self._feed(
+                Image, topics.depth,
+                _read_only(lambda msg: decode.depth_m_from_msg(msg, zero)), topics, zero)
+        return self._feed(
+            CompressedImage, f'{topics.depth}/compressedDepth',
+            _read_only(lambda msg: decode.depth_m_from_compressed_msg(msg, zero)), topics, zero)
+
+    def camera_info_feed(self, topics: CameraTopics) -> Feed[CameraIntrinsics]:
+        """Return the feed of intrinsics."""
+        rectified = decode.is_rectified(topics.image)
+        return self._feed(
+            CameraInfo, topics.camera_info,
+            lambda msg: decode.intrinsics_from_msg(msg, rectified), topics, rectified)
+
+    def _feed(
+        self, msg_type: Any, topic: str, read: Callable[[Any], T], topics: CameraTopics,
+        *reading: Any,
+    ) -> Feed[T]:
+        key = (msg_type, topic, topics.reliability, *reading)
+        if key not in self._feeds:
+            self._feeds[key] = Feed(self._node, msg_type, topic, read, topics.reliability)
+        return self._feeds[key]
+
+    def release(self, feed: Feed[Any]) -> None:
+        """End a feed that nobody listens to."""
+        if not feed.listeners:
+            self._feeds = {k: f for k, f in self._feeds.items() if f is not feed}
+            feed.close()
+
+
+def _read_only(
+    read: Callable[[Any], npt.NDArray[Any]]
+) -> Callable[[Any], npt.NDArray[Any]]:
+    """Make what ``read`` returns safe to hand to several nodes."""
+    def reading(msg: Any) -> npt.NDArray[Any]:
+        pixels = read(msg)
+        pixels.flags.writeable = False
+        return pixels
+    return reading

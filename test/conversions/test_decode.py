@@ -1,11 +1,16 @@
 """Messages to arrays: known pixels through every encoding, byte order and row length."""
 
+import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 from perception_nodes.conversions.decode import (
+    depth_m_from_compressed_msg,
     depth_m_from_msg,
     intrinsics_from_msg,
+    is_rectified,
+    rgb_from_compressed_msg,
     rgb_from_msg,
     stamp_ns_from_msg,
 )
@@ -86,7 +91,7 @@ def test_last_row_may_lack_its_padding():
 
 
 @pytest.mark.parametrize(('msg', 'sentence'), [
-    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, bgr8"),
+    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, bgr8.*where cv_bridge is installed"),
     (image(np.zeros((2, 2), np.uint16), '16UC1'), 'remap the depth topic'),
     (image(RGB, 'rgb8', cut=1), 'holds 17 bytes; 3x2 in .rgb8. with step 9 needs 18'),
     (image(RGB[:0], 'rgb8'), 'image is 3x0 pixels'),
@@ -142,3 +147,73 @@ def test_stamp_is_nanoseconds():
     """Seconds and nanoseconds add up without rounding."""
     assert stamp_ns_from_msg(SimpleNamespace(sec=1700000000, nanosec=123456789)) \
         == 1_700_000_000_123_456_789
+
+
+def compressed(data, format_):
+    """Build a CompressedImage as a bag reader gives it."""
+    return SimpleNamespace(data=data, format=format_)
+
+
+def test_compressed_colour():
+    """A PNG survives exactly, a JPEG nearly; the result is RGB."""
+    smooth = np.dstack([np.full((16, 16), v, np.uint8) for v in (200, 100, 50)])
+    png = cv2.imencode('.png', smooth[..., ::-1])[1].tobytes()
+    jpeg = cv2.imencode('.jpg', smooth[..., ::-1])[1].tobytes()
+    np.testing.assert_array_equal(rgb_from_compressed_msg(compressed(png, 'png')), smooth)
+    near = rgb_from_compressed_msg(compressed(jpeg, 'bgr8; jpeg compressed bgr8'))
+    assert np.abs(near.astype(int) - smooth).max() <= 4
+
+
+def test_compressed_depth_in_millimetres():
+    """Behind the twelve bytes of settings lies a PNG of millimetres."""
+    mm = np.array([[0, 1500], [65535, 3]], np.uint16)
+    data = bytes(12) + cv2.imencode('.png', mm)[1].tobytes()
+    np.testing.assert_allclose(
+        depth_m_from_compressed_msg(compressed(data, '16UC1; compressedDepth png')),
+        [[np.nan, 1.5], [65.535, 0.003]])
+
+
+def test_compressed_depth_in_metres():
+    """32FC1 is sent as quantised inverse depth: depth = A / (value - B)."""
+    depth_m = np.array([[0.5, 2.0, 8.0]], np.float32)
+    a, b = np.float32(100.0 * 101.0), np.float32(1.0 - 100.0)
+    values = np.append(a / depth_m + b, [[0.0]], axis=1).round().astype(np.uint16)
+    data = b'\0\0\0\0' + a.tobytes() + b.tobytes() + cv2.imencode('.png', values)[1].tobytes()
+    decoded = depth_m_from_compressed_msg(compressed(data, '32FC1; compressedDepth png'))
+    np.testing.assert_allclose(decoded, [[0.5, 2.0, 8.0, np.nan]], rtol=2e-3)
+
+
+@pytest.mark.parametrize('msg', [
+    compressed(b'', 'jpeg'), compressed(b'\xff\xd8\xff nonsense', 'jpeg')])
+def test_broken_compressed_images_are_explained(msg):
+    """No bytes and wrong bytes are said with their number."""
+    with pytest.raises(ValueError, match=f'{len(msg.data)} bytes.*whole JPEG or PNG'):
+        rgb_from_compressed_msg(msg)
+
+
+@pytest.mark.parametrize('format_', ['16UC1; compressedDepth rvl', 'bgr8; jpeg', '16UC1; png'])
+def test_unsupported_compressed_depth_is_explained(format_):
+    """The sentence says what is supported."""
+    with pytest.raises(ValueError, match="supported are '16UC1; compressedDepth png'"):
+        depth_m_from_compressed_msg(compressed(bytes(40), format_))
+
+
+def test_rectified_images_use_the_rectified_camera():
+    """On image_rect topics P counts and distortion is gone."""
+    assert is_rectified('/camera/image_rect_color')
+    assert not is_rectified('/image_rect/image_raw')
+    info = camera_info(d=[-0.3, 0, 0, 0, 0], p=[400.0, 0, 310, 0, 0, 401.0, 230, 0, 0, 0, 1, 0])
+    k = intrinsics_from_msg(info, rectified=True)
+    assert (k.fx, k.fy, k.cx, k.cy, k.distortion) == (400.0, 401.0, 310.0, 230.0, ())
+
+
+def test_exotic_encodings_go_through_cv_bridge_where_it_is(monkeypatch):
+    """The bridge gets the message as it is; its RGB comes back."""
+    class Bridge:
+        def imgmsg_to_cv2(self, msg, encoding):
+            assert (msg.encoding, encoding) == ('bayer_rggb8', 'rgb8')
+            return RGB
+
+    monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=Bridge))
+    decoded = rgb_from_msg(image(np.zeros((2, 3), np.uint8), 'bayer_rggb8'))
+    np.testing.assert_array_equal(decoded, RGB)

@@ -53,6 +53,8 @@ def test_idle_time_runs_from_the_last_frame(monkeypatch):
     now[0] = 104.0
     assert health.idle_s() == 1.0
     health.received()
+    assert health.idle_s() == 1.0
+    health.completed()
     assert health.idle_s() == 0.0
     health.failed('broken')
     assert health.recent_failure() == 'broken'

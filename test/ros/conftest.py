@@ -81,6 +81,7 @@ class NodeProcess:
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.output = ''
+        self.expected_exit = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -92,6 +93,11 @@ class NodeProcess:
     def running(self):
         """Return whether the process lives."""
         return self._process.poll() is None
+
+    def expect_exit(self, code):
+        """Say that this process ends with ``code`` by itself; return whether it has."""
+        self.expected_exit = code
+        return self._process.wait(timeout=WAIT_S) == code
 
     def stop(self, how=signal.SIGINT):
         """Send a signal and return the exit code."""
@@ -125,4 +131,4 @@ def start_node():
 
     yield start
     codes = [node.stop() for node in started]
-    assert not any(codes), ''.join(node.output for node in started)
+    assert codes == [node.expected_exit for node in started], ''.join(n.output for n in started)

@@ -1,0 +1,57 @@
+"""One process of the suite: tuned transport, nodes on one executor, a clean end."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from perception_nodes.ros import transport
+from perception_nodes.ros.inference_node import InferenceNode
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.utilities import ok, try_shutdown
+
+
+def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None) -> None:
+    """
+    Spin nodes until the process is told to stop. The body of every ``main``.
+
+    :param make_nodes: Called once the graph can be joined.
+    :param args: Command line with ROS arguments, ``sys.argv`` when left out.
+    """
+    transport.tune()
+    rclpy.init(args=args)
+    nodes: Sequence[Node] = ()
+    try:
+        nodes = make_nodes()
+        executor = SingleThreadedExecutor()
+        for node in nodes:
+            executor.add_node(node)
+        for node in _inference(nodes):
+            node.start()
+        spin(executor)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        # the signal has ended the context: transitions could not be published any more
+        for node in _inference(nodes):
+            node.halt()
+        for node in nodes:
+            node.destroy_node()
+        try_shutdown()
+
+
+def spin(executor: SingleThreadedExecutor) -> None:
+    """Run callbacks until shutdown; one that throws, such as a wrong transition, is logged."""
+    while ok():
+        try:
+            executor.spin_once()
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            get_logger('perception_nodes').error(
+                f'a callback failed: {error}', throttle_duration_sec=5.0)
+
+
+def _inference(nodes: Sequence[Node]) -> list[InferenceNode[Any, Any]]:
+    return [node for node in nodes if isinstance(node, InferenceNode)]

@@ -1,0 +1,183 @@
+"""Pairing of a camera's messages: what belongs together, what is dropped, and why."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from perception_nodes.conversions.encode import (
+    header_to_msg,
+    image_to_msg,
+    intrinsics_to_msg,
+)
+from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.ros.sources import CameraHub, CameraTopics
+import pytest
+
+MS = 1_000_000
+TOPICS = CameraTopics('/image', '/depth', '/camera_info', tolerance_ms=20.0)
+CAMERA = CameraIntrinsics(6, 4, 5.0, 5.0, 2.5, 1.5)
+RGB = np.full((4, 6, 3), 7, np.uint8)
+
+
+class FakeNode:
+    """Hands out subscriptions that the test calls; pairing needs no wire."""
+
+    def __init__(self):
+        self.callbacks = {}
+
+    def create_subscription(self, msg_type, topic, callback, qos, **_):
+        assert topic not in self.callbacks, f'{topic} is subscribed twice'
+        self.callbacks[topic] = callback
+        return SimpleNamespace(topic=topic)
+
+    def destroy_subscription(self, subscription):
+        del self.callbacks[subscription.topic]
+
+
+class Recorder:
+    """Keeps what a source tells."""
+
+    def __init__(self):
+        self.frames, self.drops, self.jumps, self.images = [], [], 0, 0
+
+    def received(self):
+        self.images += 1
+
+    def dropped(self, reason):
+        self.drops.append(reason)
+
+    def deliver(self, observation):
+        self.frames.append(observation)
+
+    def time_jumped(self):
+        self.jumps += 1
+
+
+@pytest.fixture
+def node():
+    return FakeNode()
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+def header(stamp_ms, frame_id='camera'):
+    return header_to_msg(stamp_ms * MS, frame_id)
+
+
+def send_image(node, stamp_ms):
+    node.callbacks['/image'](image_to_msg(RGB, 'rgb8', header(stamp_ms)))
+
+
+def send_depth(node, stamp_ms, depth_m=None, frame_id='camera'):
+    depth_m = np.full((4, 6), stamp_ms, np.float32) if depth_m is None else depth_m
+    node.callbacks['/depth'](image_to_msg(depth_m, '32FC1', header(stamp_ms, frame_id)))
+
+
+def send_info(node, camera=CAMERA):
+    node.callbacks['/camera_info'](intrinsics_to_msg(camera, header(0)))
+
+
+def test_equal_stamps_are_paired_at_once(node, recorder):
+    """Whichever half comes first, the frame is there with the second."""
+    CameraHub(node).listen(TOPICS, recorder)
+    send_info(node)
+    send_image(node, 100)
+    assert recorder.frames == []
+    send_depth(node, 100)
+    send_depth(node, 133)
+    send_image(node, 133)
+    frames = [o.frame() for o in recorder.frames]
+    assert [f.stamp_ns // MS for f in frames] == [100, 133]
+    assert [f.depth_m[0, 0] for f in frames] == [100.0, 133.0]
+    assert frames[0].intrinsics == CAMERA
+    assert recorder.drops == []
+
+
+def test_the_nearest_depth_within_tolerance_is_taken(node, recorder):
+    """An image between two depths waits for the second only if that can be nearer."""
+    CameraHub(node).listen(TOPICS, recorder)
+    send_info(node)
+    for stamp in (0, 33, 66):
+        send_depth(node, stamp)
+    send_image(node, 70)  # 4 ms after one, the next is due 29 ms later
+    assert recorder.frames[0].frame().depth_m[0, 0] == 66.0
+    send_image(node, 94)  # the next, due at 99, will be nearer than 66
+    assert len(recorder.frames) == 1
+    send_depth(node, 99)
+    assert recorder.frames[1].frame().depth_m[0, 0] == 99.0
+
+
+def test_images_without_depth_are_dropped_with_the_reason(node, recorder):
+    """Out of tolerance, never any depth, no camera_info: each is counted by its name."""
+    source = CameraHub(node).listen(TOPICS, recorder)
+    send_image(node, 0)
+    assert recorder.drops == ['no_camera_info']
+    send_info(node)
+    for stamp in range(10, 22):
+        send_image(node, stamp)
+    assert recorder.drops == ['no_camera_info', 'no_depth', 'no_depth']
+    send_depth(node, 100)
+    assert recorder.drops.count('no_depth') == 12
+    assert recorder.frames == []
+    assert recorder.images == 13
+    assert "raise 'sync_tolerance_ms'" in source.why_silent('no_depth')
+
+
+def test_one_subscription_and_one_decoding_for_all(node, recorder):
+    """Nodes share the frame object; a colour-only node shares the colour subscription."""
+    hub, second, colour = CameraHub(node), Recorder(), Recorder()
+    sources = [hub.listen(TOPICS, recorder), hub.listen(TOPICS, second),
+               hub.listen(CameraTopics('/image'), colour)]
+    send_info(node)
+    send_depth(node, 5)
+    send_image(node, 5)
+    frame = recorder.frames[0].frame()
+    assert second.frames[0].frame() is frame
+    assert colour.frames[0].frame().rgb is frame.rgb
+    assert colour.frames[0].frame().depth_m is None
+    assert not frame.rgb.flags.writeable
+    assert not frame.depth_m.flags.writeable
+    hub.leave(sources[0], recorder)
+    send_image(node, 6)
+    assert (recorder.images, second.images) == (1, 2)
+    hub.leave(sources[1], second)
+    assert set(node.callbacks) == {'/image'}
+    hub.leave(sources[2], colour)
+    assert node.callbacks == {}
+
+
+@pytest.mark.parametrize(('depth', 'frame_id'), [
+    (np.ones((2, 3), np.float32), 'camera'), (np.ones((4, 6), np.float32), 'depth_camera')])
+def test_depth_that_is_not_aligned_is_refused(node, recorder, depth, frame_id):
+    """Another size or frame is said, with the driver's way out."""
+    CameraHub(node).listen(TOPICS, recorder)
+    send_info(node)
+    send_depth(node, 5, depth, frame_id)
+    send_image(node, 5)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='align_depth.enable:=true'):
+            recorder.frames[0].frame()
+
+
+def test_camera_info_of_another_size_is_refused(node, recorder):
+    """Intrinsics of another resolution would put everything in the wrong place."""
+    CameraHub(node).listen(TOPICS, recorder)
+    send_info(node, CameraIntrinsics(640, 480, 5.0, 5.0, 2.5, 1.5))
+    send_depth(node, 5)
+    send_image(node, 5)
+    with pytest.raises(ValueError, match='is for 640x480 pixels, the image has 6x4'):
+        recorder.frames[0].frame()
+
+
+def test_stamps_that_jump_back_start_anew(node, recorder):
+    """Old halves are not paired with new ones, and the listener hears of it once."""
+    CameraHub(node).listen(TOPICS, recorder)
+    send_info(node)
+    send_depth(node, 9990)
+    send_image(node, 10_000)
+    send_image(node, 0)
+    assert recorder.jumps == 1
+    send_depth(node, 0)
+    assert [o.frame().stamp_ns for o in recorder.frames] == [0]
