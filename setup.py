@@ -48,6 +48,14 @@ def shared_files():
     return found
 
 
+def package_files():
+    """Return what lies between the modules and is no module: pages, templates."""
+    files = (path for path in Path(NAME).rglob('*.*') if path.is_file())
+    return [
+        str(path.relative_to(NAME)) for path in files
+        if path.suffix != '.py' and path.parent.name != '__pycache__']
+
+
 setup(
     name=NAME,
     version='0.1.0',
@@ -58,6 +66,7 @@ setup(
     maintainer_email='maintainers@perception-nodes.example',
     python_requires='>=3.11',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: package_files()},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         *shared_files(),
@@ -67,7 +76,9 @@ setup(
     },
     install_requires=[
         'aiohttp>=3.9',
+        'faster-coco-eval>=1.6',
         'jinja2>=3.1',
+        'lz4>=4',
         'mcap>=1.1',
         'numba>=0.59',
         'numpy>=1.26',
@@ -76,6 +87,7 @@ setup(
         'PyYAML>=6.0',
         'rosbags>=0.10',
         'tqdm>=4.66',
+        'zstandard>=0.20',
     ],
     extras_require={
         # ROS 2 Jazzy without a ROS install; vision_msgs and tf2_msgs: pip install ./interfaces
