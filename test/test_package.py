@@ -110,6 +110,12 @@ def test_pip_installs_what_ros_tools_look_for(kind, request):
         assert f'/bin/{name}"' in wheel.read(launcher).decode()
 
 
+def test_wheel_carries_every_module_and_page(wheel, sources):
+    files = (path for path in (sources / 'perception_nodes').rglob('*') if path.is_file())
+    expected = {str(path.relative_to(sources)) for path in files if path.suffix != '.pyc'}
+    assert expected <= set(wheel.namelist())
+
+
 def test_colcon_installs_what_ros_tools_look_for(wheel, sources, tmp_path):
     if importlib.util.find_spec('colcon_core') is None:
         pytest.skip('colcon is not installed in this Python')
