@@ -40,6 +40,14 @@ def image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def renaming(text: str) -> tuple[str, str]:
+    """Return two topic names from ``/from:=/to``."""
+    old, assigned, new = text.partition(':=')
+    if not (old and assigned and new):
+        raise argparse.ArgumentTypeError(f"'{text}' renames nothing; write it as /from:=/to")
+    return old, new
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)

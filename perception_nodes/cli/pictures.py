@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.latest import LatestSlot
+from perception_nodes.core.latest import LatestSlots
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class LiveCamera:
         self._size = size
         self.skipped = 0
         self._capture = self._open()
-        self._slot: LatestSlot[npt.NDArray[np.uint8]] = LatestSlot()
+        self._newest: LatestSlots[npt.NDArray[np.uint8]] = LatestSlots()
         self._stopping = threading.Event()
 
     def count(self) -> int | None:
@@ -219,8 +219,8 @@ class LiveCamera:
         reader.start()
         number = 0
         try:
-            while (bgr := self._slot.take()) is not None:
-                yield Picture(f'frame {number}', _rgb(bgr))
+            while frames := self._newest.take():
+                yield Picture(f'frame {number}', _rgb(frames[self._source]))
                 number += 1
         finally:
             self._stopping.set()
@@ -234,7 +234,7 @@ class LiveCamera:
                 if lost:
                     log.info('camera %s delivers again', self._source)
                 lost, pause_s = False, _FIRST_PAUSE_S
-                self._slot.put(np.asarray(bgr, np.uint8))
+                self._newest.put(self._source, np.asarray(bgr, np.uint8))
                 continue
             if not lost:
                 log.warning('camera %s stopped delivering; opening it again', self._source)

@@ -1,28 +1,24 @@
 """
 Pictures as a camera on the graph: image and camera_info in lock step.
 
-:class:`PicturePublisher`, :class:`Replies` and :func:`publish_all` also serve programs that send
-pictures through a node and wait for each result.
+:class:`PicturePublisher` and :func:`publish_all` also serve programs that send pictures through a
+node and wait for each result.
 """
 
 import argparse
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 import itertools
 import logging
-import struct
-import threading
 import time
 
 from perception_nodes.cli.calibration import Calibration
+from perception_nodes.cli.lockstep import meet, part, Replies
 from perception_nodes.cli.pictures import Picture, PictureSource
 from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
 from perception_nodes.core.types import CameraIntrinsics
-from perception_nodes.ros.session import message_class, qos_for_all, Session
-from rclpy.duration import Duration
+from perception_nodes.ros.session import Session
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -33,8 +29,7 @@ log = logging.getLogger(__name__)
 
 # reliable: serves subscriptions that ask for it and those that do not
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-_FAREWELL = Duration(seconds=2)
-_SETTLE_S = 0.3  # the other side of a match may learn of it a little later
+_USUAL_FOV_DEG = 60.0
 
 
 class PicturePublisher:
@@ -47,7 +42,7 @@ class PicturePublisher:
     """
 
     def __init__(self, session: Session, camera: str = '/camera',
-                 calibration: Calibration | None = None, fov_deg: float = 60.0) -> None:
+                 calibration: Calibration | None = None, fov_deg: float = _USUAL_FOV_DEG) -> None:
         camera = session.topic(camera).rstrip('/')
         self.image_topic = f'{camera}/color/image_raw'
         self.frame_id = f'{camera[1:].replace("/", "_")}_color_optical_frame'
@@ -77,8 +72,7 @@ class PicturePublisher:
 
     def finish(self) -> None:
         """Wait until reliable subscriptions have what was published."""
-        for publisher in (self._images, self._infos):
-            publisher.wait_for_all_acked(_FAREWELL)
+        part((self._images, self._infos))
 
     def _camera_info(self, picture: Picture, header: Header) -> CameraInfo:
         height, width = picture.rgb.shape[:2]
@@ -96,43 +90,6 @@ class PicturePublisher:
         info.r = self._calibration.rectification
         info.p = self._calibration.projection
         return info
-
-
-class Replies:
-    """
-    Remembers the stamps of the messages on a topic, whatever their type.
-
-    :raises ValueError: If messages of the topic do not begin with a header.
-    :raises ImportError: If its message type is not installed.
-    """
-
-    def __init__(self, session: Session, topic: str) -> None:
-        publishers = session.node.get_publishers_info_by_topic(topic)
-        if not publishers:
-            raise ValueError(f'nobody publishes {topic}: is the node running, is the name right?')
-        type_name = publishers[0].topic_type
-        message = message_class(type_name)
-        if next(iter(message.get_fields_and_field_types().items())) != (
-                'header', 'std_msgs/Header'):
-            raise ValueError(
-                f'{topic} carries {type_name}, which has no header to compare stamps with')
-        self._stamps_ns: deque[int] = deque(maxlen=1000)
-        self._changed = threading.Condition()
-        session.node.create_subscription(
-            message, topic, self._remember, qos_for_all(publishers, depth=50), raw=True)
-
-    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Return whether a message with this stamp came within ``timeout_s`` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: stamp_ns in self._stamps_ns, timeout_s)
-
-    def _remember(self, cdr: bytes) -> None:
-        # four bytes say the byte order, then comes the header's stamp
-        order = '<' if cdr[1] & 1 else '>'
-        sec, nanosec = struct.unpack_from(f'{order}iI', cdr, 4)
-        with self._changed:
-            self._stamps_ns.append(sec * 1_000_000_000 + nanosec)
-            self._changed.notify()
 
 
 @dataclass(frozen=True)
@@ -176,11 +133,12 @@ def play(
 ) -> int:
     """Run ``perception play`` on pictures; the summary goes to standard output."""
     with Session('perception_play') as session:
-        publisher = PicturePublisher(session, arguments.camera, calibration, arguments.fov)
+        fov_deg = arguments.fov or _USUAL_FOV_DEG
+        publisher = PicturePublisher(session, arguments.camera or '/camera', calibration, fov_deg)
         if calibration is None:
             log.info('camera_info is a guess from a field of view of %g degrees; give '
-                     '--calibration for a real one', arguments.fov)
-        replies = _meet(session, publisher, arguments)
+                     '--calibration for a real one', fov_deg)
+        replies = meet(session, publisher.listeners, publisher.image_topic, arguments)
         rate_hz = arguments.rate or (None if replies else pictures.rate_hz)
         tally = _Tally()
         with suppress(KeyboardInterrupt):
@@ -194,24 +152,6 @@ def play(
             publisher.finish()
         print(tally.summary(pictures.skipped))
     return 0
-
-
-def _meet(
-    session: Session, publisher: PicturePublisher, arguments: argparse.Namespace
-) -> Replies | None:
-    """Wait for those who shall take part, and say who is missing."""
-    pace_by = session.topic(arguments.pace_by) if arguments.pace_by else None
-    awaited = [session.topic(name) for name in arguments.wait_for]
-    for topic in dict.fromkeys([*awaited, *([pace_by] if pace_by else [])]):
-        if not session.wait_for(partial(session.node.count_publishers, topic), arguments.wait):
-            log.warning('nobody publishes %s after %g s; going on', topic, arguments.wait)
-    if session.wait_for(publisher.listeners, arguments.wait):
-        time.sleep(_SETTLE_S)
-    else:
-        log.warning('nobody listens to %s after %g s; publishing all the same: is the node '
-                    'running, and does it listen to this name?',
-                    publisher.image_topic, arguments.wait)
-    return Replies(session, pace_by) if pace_by else None
 
 
 class _Tally:
