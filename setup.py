@@ -4,12 +4,11 @@ from pathlib import Path
 
 from setuptools import Distribution, find_packages, setup
 
-from distutils.command.install_data import install_data  # isort: skip  # setuptools provides it
-
 NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models')
 EXECUTABLES = {
     'detection_node': 'perception_nodes.detection_node:main',
+    'perception_container': 'perception_nodes.ros.container:main',
     'perception': 'perception_nodes.cli.main:main',
 }
 LAUNCHER = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'
@@ -21,7 +20,7 @@ class PackageDistribution(Distribution):
     has_data = Distribution.has_data_files  # the name that setuptools' editable_wheel asks for
 
 
-class InstallData(install_data):
+class InstallData(Distribution().get_command_class('install_data')):
     """Share files, and in a pip prefix also the launchers that `ros2 run` looks for."""
 
     def run(self):

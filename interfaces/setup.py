@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # a build backend does not put the project's folder on the path
 
-from builder import compile, generate, toolchain  # noqa: E402
+from builder import compilation, generation, toolchain  # noqa: E402, I100
 
 PACKAGES = ('vision_msgs', 'tf2_msgs')
 WORK = HERE / 'build' / 'rosidl'
@@ -42,9 +42,9 @@ class BuildMessages(build_py):
 
     def _build(self, package, prefix):
         work = WORK / package
-        generate.generate(package, HERE / package, work, prefix)
+        generation.generate(package, HERE / package, work, prefix)
         modules = Path(self.build_lib) / package
-        compile.build_libraries(package, work, prefix, work / 'lib', modules)
+        compilation.build_libraries(package, work, prefix, work / 'lib', modules)
         self._copy_modules(work / 'rosidl_generator_py' / package, modules)
         self._add_data('lib', (work / 'lib').glob('*.so'))
         self._add_share(package, work)

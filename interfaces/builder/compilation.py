@@ -28,7 +28,7 @@ PYTHON_FAMILY = 'rosidl_generator_py'
 
 def build_libraries(package, work, prefix, library_folder, python_folder):
     """
-    Compile and link everything that :func:`builder.generate.generate` wrote.
+    Compile and link everything that :func:`builder.generation.generate` wrote.
 
     :param library_folder: gets one libPACKAGE__FAMILY.so per family
     :param python_folder: gets the extension module of the package
