@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam eval-voc50 colcon clean
+.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam eval-voc50 colcon docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -79,6 +79,9 @@ COLCON := --build-base out/colcon/build --install-base out/colcon/install
 colcon: venv ## build and test as a colcon workspace package, in out/colcon
 	$(BIN)/python -m colcon --log-base out/colcon/log build --base-paths . $(COLCON)
 	$(BIN)/python -m colcon --log-base out/colcon/log test --base-paths . $(COLCON) --event-handlers console_direct+ --return-code-on-test-failure
+
+docs: venv ## write the generated pages in docs/ again
+	$(BIN)/perception parameters > docs/parameters.md
 
 clean: ## delete what targets wrote, except the Python environment
 	rm -rf out build *.egg-info interfaces/build interfaces/*.egg-info

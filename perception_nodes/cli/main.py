@@ -21,6 +21,8 @@ VERBS = {
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),
+    'parameters': (
+        'perception_nodes.cli.parameter_page', 'what every node can be told, as a page or YAML'),
     'play': (
         'perception_nodes.cli.play',
         'publish a folder of pictures, a video, a live camera or a bag'),

@@ -54,12 +54,17 @@ def make_nodes(name: str) -> list[Node]:
             raise ValueError(
                 f"the container's parameter 'nodes' names '{node_name}' twice; "
                 f'start the second as OTHER_NAME={kind}')
-        nodes[node_name] = _node_class(kind)(node_name, hub=hub)
+        nodes[node_name] = node_class(kind)(node_name, hub=hub)
     container.get_logger().info(f'holding {", ".join(nodes) or "no nodes"}')
     return [container, *nodes.values()]
 
 
-def _node_class(kind: str) -> Any:
+def node_class(kind: str) -> Any:
+    """
+    Return the class of a node type.
+
+    :raises ValueError: If there is no such type.
+    """
     if kind not in NODE_TYPES:
         raise ValueError(unknown_name(kind, list(NODE_TYPES), 'node type'))
     module, name = NODE_TYPES[kind].split(':')

@@ -111,7 +111,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         self._outputs: list[Any] = []
         self._inputs: dict[str, CameraInput] = {}
         self._jumped = Event()
-        kinds = (NodeParams, self.Params)
+        kinds = self.parameter_kinds()
         self._unknown = parameters.declare(self, kinds)
         for sentence in self._unknown:
             self.get_logger().warning(sentence)
@@ -124,6 +124,11 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
             post_callback=self._on_clock_jump)
+
+    @classmethod
+    def parameter_kinds(cls) -> tuple[type[Params], ...]:
+        """Return every parameter set that a node of this class declares."""
+        return NodeParams, cls.Params
 
     def load(self) -> C:
         """

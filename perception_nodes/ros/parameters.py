@@ -41,7 +41,8 @@ def declare(node: Node, kinds: tuple[type[Params], ...]) -> list[str]:
                 node.set_descriptor(f.name, _described(f))
             except InvalidParameterValueException:
                 node.set_descriptor(f.name, ParameterDescriptor(dynamic_typing=True))
-    reserved = ('start_type_description_service', 'qos_overrides')
+    # ROS' own, and the container's: a launch file's values reach every node of the process
+    reserved = ('start_type_description_service', 'qos_overrides', 'nodes')
     return [unknown_name(name, known) for name in sorted(given)
             if name not in known and not name.startswith(reserved)]
 

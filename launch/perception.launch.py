@@ -1,0 +1,68 @@
+"""Start the perception nodes on one camera."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node, SetParameter
+import yaml
+
+SHARE = Path(get_package_share_directory('perception_nodes'))
+NODES = ('detection',)
+PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))
+
+
+def camera_topics(camera: str) -> list[tuple[str, str]]:
+    """Return the remappings for a preset's name or a driver's namespace (``/camera``)."""
+    if camera.startswith('/'):
+        return [('image', f'{camera}/color/image_raw'),
+                ('depth', f'{camera}/aligned_depth_to_color/image_raw'),
+                ('camera_info', f'{camera}/color/camera_info')]
+    if camera not in PRESETS:
+        raise ValueError(f"camera:={camera} is neither a namespace such as /camera nor one of "
+                         f'{", ".join(PRESETS)}')
+    preset = yaml.safe_load((SHARE / 'config' / 'cameras' / f'{camera}.yaml').read_text())
+    return [(name, preset[name]) for name in ('image', 'depth', 'camera_info') if name in preset]
+
+
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """Start every node that is switched on, in one process or in one each."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
+    wanted = [name for name in NODES if value(name) == 'true']
+    shared = {'package': 'perception_nodes', 'output': 'screen',
+              'remappings': camera_topics(value('camera'))}
+    if value('container') == 'true':
+        return [Node(executable='perception_container', name='perception_container',
+                     parameters=[*files, {'nodes': wanted}], **shared)]
+    return [Node(executable=f'{name}_node', name=name, parameters=files, **shared)
+            for name in wanted]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments, then start the nodes they ask for."""
+    def switch(name: str, default: str, description: str) -> DeclareLaunchArgument:
+        return DeclareLaunchArgument(
+            name, default_value=default, choices=['true', 'false'], description=description)
+
+    return LaunchDescription([
+        DeclareLaunchArgument(
+            'camera', default_value='/camera',
+            description=f"The driver's namespace, or a preset: {', '.join(PRESETS)}"),
+        DeclareLaunchArgument(
+            'params_file', default_value='',
+            description='YAML whose values replace the shipped ones'),
+        DeclareLaunchArgument(
+            'transport', default_value='tuned', choices=['tuned', 'default'],
+            description='Shared memory sized for images, or what the system has'),
+        switch('use_sim_time', 'false', 'Follow /clock, as in simulation and bag replay'),
+        switch('container', 'true', 'All nodes in one process, which decodes each image once'),
+        *(switch(name, 'true', f'Start the {name} node') for name in NODES),
+        SetEnvironmentVariable('PERCEPTION_NODES_TRANSPORT', LaunchConfiguration('transport')),
+        SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
+        OpaqueFunction(function=start_nodes),
+    ])
