@@ -1,0 +1,110 @@
+"""The command itself: verbs, sentences and exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from perception_nodes.cli import main as command
+import pytest
+
+VERB = """
+import argparse, errno, os, time
+
+def add_arguments(parser):
+    parser.add_argument('action', nargs='?')
+
+def run(arguments):
+    match arguments.action:
+        case 'value': raise ValueError('rate is 0; it must be positive')
+        case 'file': open('/nonexistent/file')
+        case 'import': import nonexistent_package
+        case 'bug': {}['missing']
+        case 'wait':
+            try:
+                print('waiting', flush=True)
+                time.sleep(30)
+            finally:
+                time.sleep(0.5)
+                print('closed', flush=True)
+    return 0
+"""
+
+
+@pytest.fixture
+def verb(tmp_path, monkeypatch):
+    (tmp_path / 'fake_verb.py').write_text(VERB)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(command.VERBS, 'fake', ('fake_verb', 'nothing'))
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_overview_lists_every_verb(capsys):
+    assert command.main(['--help']) == 0
+    shown = capsys.readouterr().out
+    assert all(f'\n  {name} ' in shown for name in command.VERBS)
+
+
+def test_no_verb_is_wrong_usage():
+    assert command.main([]) == 2
+
+
+def test_overview_needs_neither_ros_nor_opencv():
+    script = ("import sys; sys.argv[1:] = ['--help']; import perception_nodes.cli.main as m; "
+              "m.main(); print(sorted({'rclpy', 'cv2', 'numpy', 'torch'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == '[]', done.stderr
+
+
+@pytest.mark.parametrize(('word', 'hint'), [
+    ('plya', "did you mean 'play'?"), ('xyzzy', 'there are demo, ')])
+def test_unknown_verb_names_what_was_meant(capsys, word, hint):
+    assert command.main([word]) == 2
+    assert capsys.readouterr().err.startswith(f"perception: there is no verb '{word}'; {hint}")
+
+
+@pytest.mark.parametrize(('action', 'sentence'), [
+    ('value', 'rate is 0; it must be positive'),
+    ('file', '/nonexistent/file: No such file or directory'),
+    ('import', "No module named 'nonexistent_package'"),
+])
+def test_failure_is_a_sentence(verb, capsys, action, sentence):
+    assert command.main(['fake', action]) == 1
+    assert capsys.readouterr().err == f'perception fake: {sentence}\n'
+
+
+def test_a_bug_is_not_hidden(verb):
+    with pytest.raises(KeyError):
+        command.main(['fake', 'bug'])
+
+
+def test_wrong_usage_of_a_verb(verb):
+    with pytest.raises(SystemExit) as left:
+        command.main(['fake', '--nonsense'])
+    assert left.value.code == 2
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_well_even_when_repeated(verb, number):
+    script = ("import perception_nodes.cli.main as m, sys; m.VERBS['fake'] = ('fake_verb', ''); "
+              "sys.exit(m.main(['fake', 'wait']))")
+    process = subprocess.Popen(
+        [sys.executable, '-c', script], env={**os.environ, 'PYTHONPATH': str(verb)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'waiting\n'
+    process.send_signal(number)
+    time.sleep(0.2)
+    process.send_signal(number)  # while the verb is closing its files
+    shown, said = process.communicate(timeout=10)
+    assert (process.returncode, shown, said) == (0, 'closed\n', '')
+
+
+def test_module_can_be_run():
+    done = subprocess.run([sys.executable, '-m', 'perception_nodes.cli', 'plya'],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'play' in done.stderr
