@@ -21,7 +21,7 @@ def camera_topics(camera: str) -> list[tuple[str, str]]:
                 ('depth', f'{camera}/aligned_depth_to_color/image_raw'),
                 ('camera_info', f'{camera}/color/camera_info')]
     if camera not in PRESETS:
-        raise ValueError(f"camera:={camera} is neither a namespace such as /camera nor one of "
+        raise ValueError(f'camera:={camera} is neither a namespace such as /camera nor one of '
                          f'{", ".join(PRESETS)}')
     preset = yaml.safe_load((SHARE / 'config' / 'cameras' / f'{camera}.yaml').read_text())
     return [(name, preset[name]) for name in ('image', 'depth', 'camera_info') if name in preset]

@@ -9,8 +9,8 @@ import yaml
 
 LAUNCH_FILES = sorted((share_folder() / 'launch').glob('*.launch.py'))
 CAMERAS = sorted((share_folder() / 'config' / 'cameras').glob('*.yaml'))
-EXECUTABLES = {'perception_container'} | {
-    path.stem for path in Path(share_file('package.xml')).parent.glob('perception_nodes/*_node.py')}
+PACKAGE = Path(share_file('package.xml')).parent / 'perception_nodes'
+EXECUTABLES = {'perception_container'} | {path.stem for path in PACKAGE.glob('*_node.py')}
 
 
 def calls(tree, name):

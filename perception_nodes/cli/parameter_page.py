@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 def parameter_sets() -> Iterator[tuple[str, tuple[type[Params], ...]]]:
     """Yield each node's name and the parameter sets it declares."""
-    from perception_nodes.ros.container import ContainerParams, NODE_TYPES, node_class
+    from perception_nodes.ros.container import ContainerParams, node_class, NODE_TYPES
     yield 'perception_container', (ContainerParams,)
     for name in NODE_TYPES:
         yield name, node_class(name).parameter_kinds()
