@@ -35,7 +35,7 @@ $(STAMP)-project: $(STAMP)-interfaces $(PACKAGING)
 	@$(MAKE_VENV) project
 	@touch $@
 
-test: lint test-unit test-graph test-numpy126 ## run every check
+test: test-unit test-graph test-numpy126 lint ## run every check
 
 test-unit: venv ## run the tests that need no ROS graph and no browser (under a minute)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m 'not graph and not browser'
