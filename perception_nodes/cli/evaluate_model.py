@@ -13,13 +13,14 @@ from pathlib import Path
 import queue
 import tempfile
 import time
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.registry import load_model
 from perception_nodes.cli.parameters import add_flags, from_flags, ros_arguments
-from perception_nodes.cli.processes import Child, use_private_graph
+from perception_nodes.cli.pictures import Picture
+from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model
 from perception_nodes.core.types import Detections
@@ -32,10 +33,14 @@ from perception_nodes.evaluation.metrics import (
 from perception_nodes.evaluation.results import percentiles, write_results
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    from perception_nodes.ros.session import Session
+
 log = logging.getLogger(__name__)
 
-_START_TIMEOUT_S = 60.0
-_ANSWER_TIMEOUT_S = 20.0
+_REMAPPING = 'image:=/camera/color/image_raw'
+_START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
+_SETTLE_S = 0.3  # the other side of a match may learn of it a little later
 # COCO's numbers cost twenty times as much per draw
 _RESAMPLES, _COCO_RESAMPLES = 1000, 200
 
@@ -108,15 +113,18 @@ def _detect_through_ros(
 
     :raises OSError: If the node ends or leaves an image unanswered.
     """
+    from perception_nodes.ros.session import Session
+
     use_private_graph()
+    command = ['perception_nodes.detection_node', *ros_arguments(params), '-r', _REMAPPING]
     with (tempfile.TemporaryDirectory() as folder,
-          Child('the detection node', ['perception_nodes.detection_node', *ros_arguments(params)],
-                Path(folder) / 'log') as node,
-          _Camera(node) as camera):
+          Child('the detection node', command, Path(folder) / 'log') as node,
+          Session('perception_evaluate_model') as session):
+        camera = _Camera(session, node)
         camera.meet(class_names)
         found, times_ms = [], []
         for image in tqdm(dataset.images, 'through ROS', unit='image', disable=None):
-            answer, answer_ms = camera.show(image.rgb(), image.path.name)
+            answer, answer_ms = camera.show(Picture(image.path.name, image.rgb()))
             found.append(_of_classes(answer, dataset.class_names))
             times_ms.append(answer_ms)
         node.stop()
@@ -126,73 +134,57 @@ def _detect_through_ros(
 class _Camera:
     """Publishes one image at a time and waits for the node's answer to it."""
 
-    def __init__(self, node: Child) -> None:
+    def __init__(self, session: 'Session', node: Child) -> None:
         # ROS is imported by who asks for it: a direct evaluation needs none
-        from perception_nodes.ros.session import Session
-
-        self._node = node
-        self._session = Session('perception_evaluate_model')
-        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._label_infos: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def __enter__(self) -> '_Camera':
+        from perception_nodes.cli.play_pictures import PicturePublisher
         from perception_nodes.ros.inference_node import LATCHED, RELIABLE
-        from sensor_msgs.msg import Image
         from vision_msgs.msg import Detection2DArray, LabelInfo
 
-        ros = self._session.__enter__().node
-        self._publisher = ros.create_publisher(Image, 'image', RELIABLE)
-        self._subscription = ros.create_subscription(
+        self._session = session
+        self._node = node
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._label_infos: list[Any] = []
+        self._publisher = PicturePublisher(session)
+        self._subscription = session.node.create_subscription(
             Detection2DArray, 'detection/detections', self._answers.put, RELIABLE)
-        ros.create_subscription(
-            LabelInfo, 'detection/label_info', self._label_infos.put, LATCHED)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._session.__exit__(*error)
+        session.node.create_subscription(
+            LabelInfo, 'detection/label_info', self._label_infos.append, LATCHED)
 
     def meet(self, class_names: Mapping[int, str]) -> None:
         """Wait until the node listens and is heard, and compare its classes with the model's."""
         from perception_nodes.conversions.decode import class_names_from_msg
 
-        announced = class_names_from_msg(self._next(
-            self._label_infos, _START_TIMEOUT_S, 'said which classes it knows'))
+        await_nodes(self._session, [self._node], lambda: bool(
+            self._label_infos and self._publisher.listeners()
+            and self._subscription.get_publisher_count()), _START_TIMEOUT_S)
+        time.sleep(_SETTLE_S)
+        announced = class_names_from_msg(self._label_infos[-1])
         if announced != class_names:
             raise ValueError(
                 f'the detection node announces {len(announced)} classes that are not the '
                 f'{len(class_names)} of the model: is another node on its topics?')
-        # the node may know us before we know it, and the other way round
-        end_s = time.monotonic() + _START_TIMEOUT_S
-        while not (self._publisher.get_subscription_count()
-                   and self._subscription.get_publisher_count()):
-            self._node.check()
-            if time.monotonic() > end_s:
-                raise TimeoutError(f'the detection node did not subscribe to the images within '
-                                   f'{_START_TIMEOUT_S:g} s; its last lines:\n'
-                                   f'{self._node.last_lines()}')
-            time.sleep(0.02)
 
-    def show(self, rgb: npt.NDArray[np.uint8], name: str) -> tuple[Detections, float]:
-        """Return what the node finds in an image, and how long it took in milliseconds."""
+    def show(self, picture: Picture) -> tuple[Detections, float]:
+        """
+        Return what the node finds in a picture, and how long it took in milliseconds.
+
+        :raises OSError: If the node ends or does not answer.
+        """
         from perception_nodes.conversions.decode import detections_from_msg, stamp_ns_from_msg
-        from perception_nodes.conversions.encode import header_to_msg, image_to_msg
 
-        stamp_ns, start_ns = time.time_ns(), time.monotonic_ns()
-        self._publisher.publish(image_to_msg(rgb, 'rgb8', header_to_msg(stamp_ns, 'camera')))
-        while True:
-            msg = self._next(self._answers, _ANSWER_TIMEOUT_S, f'answered {name}')
-            if stamp_ns_from_msg(msg.header.stamp) == stamp_ns:
-                return detections_from_msg(msg), (time.monotonic_ns() - start_ns) * 1e-6
-
-    def _next(self, arriving: 'queue.SimpleQueue[Any]', timeout_s: float, what: str) -> Any:
-        end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
+        start_s = time.monotonic()
+        stamp_ns = self._publisher.publish(picture)
+        while time.monotonic() < start_s + _ANSWER_TIMEOUT_S:
             try:
-                return arriving.get(timeout=0.2)
+                msg = self._answers.get(timeout=0.2)
             except queue.Empty:
                 self._node.check()
-        raise TimeoutError(f'the detection node has not {what} within {timeout_s:g} s; its last '
-                           f'lines:\n{self._node.last_lines()}')
+                continue
+            if stamp_ns_from_msg(msg.header.stamp) == stamp_ns:
+                return detections_from_msg(msg), (time.monotonic() - start_s) * 1e3
+        raise TimeoutError(
+            f'the detection node has not answered {picture.name} within {_ANSWER_TIMEOUT_S:g} s; '
+            f'its last lines:\n{self._node.last_lines()}')
 
 
 def _of_classes(found: Detections, class_names: Mapping[int, str]) -> Detections:
@@ -211,7 +203,7 @@ def _scores(
         return {'mAP50': matches.mean_average_precision(weights)}
 
     def coco(weights: npt.NDArray[np.int64]) -> dict[str, float]:
-        picked = np.repeat(np.arange(len(labels)), weights)
+        picked = np.repeat(np.arange(len(labels)), weights).tolist()
         scores = coco_average_precision([labels[i] for i in picked], [found[i] for i in picked])
         return {f'coco_{name}': value for name, value in scores.items()}
 

@@ -47,9 +47,11 @@ def from_flags(kind: type[P], arguments: Namespace) -> P:
 
 
 def ros_arguments(params: Params) -> list[str]:
-    """Return the command line that gives a node these parameters."""
+    """Return the command line that gives a node these parameters; defaults are its own."""
     words = ['--ros-args']
     for f in fields(params):
-        # JSON is YAML, and quotes keep a model named '123' a string
-        words += ['-p', f'{f.name}:={json.dumps(getattr(params, f.name))}']
+        value = getattr(params, f.name)
+        if value != f.default:
+            # JSON is YAML, and quotes keep a model named '123' a string
+            words += ['-p', f'{f.name}:={json.dumps(value)}']
     return words

@@ -1,6 +1,6 @@
 """The other processes of a verb: started with a log, watched, stopped in any case."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 import random
@@ -8,7 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perception_nodes.ros.session import Session
 
 _LAST_LINES = 12
 _PATIENCE_S = 10.0
@@ -95,6 +100,38 @@ class Child:
 
     def _obituary(self, what: str) -> str:
         return f'{self.name} {what}; its last lines:\n{self.last_lines()}'
+
+
+def await_nodes(
+    session: 'Session', children: Sequence[Child], ready: Callable[[], bool], timeout_s: float
+) -> None:
+    """
+    Wait until ``ready`` while the children run.
+
+    :raises OSError: If a child ends, a node reports an error on ``/diagnostics``, or nothing
+        happens in time; with the last lines of the children.
+    """
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+    errors: list[str] = []
+
+    def keep_errors(msg: DiagnosticArray) -> None:
+        errors.extend(f'{status.name.lstrip("/")} {status.message}' for status in msg.status
+                      if status.level == DiagnosticStatus.ERROR)
+
+    subscription = session.node.create_subscription(
+        DiagnosticArray, '/diagnostics', keep_errors, 10)
+    end_s = time.monotonic() + timeout_s
+    while not ready():
+        for child in children:
+            child.check()
+        if errors:
+            raise OSError(errors[0])
+        if time.monotonic() > end_s:
+            lines = '\n'.join(f'  {child.name}:\n{child.last_lines()}' for child in children)
+            raise TimeoutError(f'not everybody was ready within {timeout_s:g} s:\n{lines}')
+        time.sleep(0.02)
+    session.node.destroy_subscription(subscription)
 
 
 def use_private_graph() -> int:

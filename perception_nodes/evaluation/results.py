@@ -6,6 +6,7 @@ A name is ``<variant_>quantity_unit<_stat>``; rates and scores are fractions of 
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 import json
 import math
 from pathlib import Path
@@ -50,7 +51,7 @@ def commit() -> str:
     folder = Path(perception_nodes.__file__).resolve().parent
     # an installed copy may lie in a checkout of something else, which does not track it
     if _git(folder, 'ls-files', '--error-unmatch', '__init__.py') is None:
-        return f'perception_nodes {perception_nodes.__version__}'
+        return f'perception_nodes {version("perception_nodes")}'
     return _git(folder, 'describe', '--always', '--dirty', '--exclude=*', '--abbrev=12') or ''
 
 

@@ -56,17 +56,23 @@ def test_the_node_finds_what_the_core_finds(cat_and_nothing, tmp_path):
 
 
 @pytest.mark.graph
-def test_a_node_that_ends_is_told_with_its_last_lines(
-        cat_and_nothing, tmp_path, monkeypatch, capsys):
-    """The node is given a model that it cannot load, and therefore never answers."""
-    monkeypatch.setattr(evaluate_model, '_START_TIMEOUT_S', 4.0)
+def test_a_node_that_cannot_start_says_why(cat_and_nothing, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         evaluate_model, 'ros_arguments', lambda params: ['--ros-args', '-p', 'model:=nonesuch'])
     assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat', '--through-ros') == 1
-    said = capsys.readouterr().err
-    assert 'the detection node has not said which classes it knows within 4 s' in said
-    assert "there is no detection model 'nonesuch'" in said
+    assert "detection cannot configure: there is no detection model 'nonesuch'" in \
+        capsys.readouterr().err
     assert not (tmp_path / 'o').exists()
+
+
+@pytest.mark.graph
+def test_a_node_that_ends_is_told_with_its_last_lines(
+        cat_and_nothing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate_model, 'ros_arguments', lambda params: ['--ros-args', '-x'])
+    assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat', '--through-ros') == 1
+    said = capsys.readouterr().err
+    assert 'the detection node ended with exit code 1; its last lines' in said
+    assert 'UnknownROSArgsError' in said
 
 
 @pytest.mark.parametrize(('flags', 'model', 'sentence'), [

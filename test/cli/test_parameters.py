@@ -46,9 +46,13 @@ def test_help_shows_sentence_unit_and_default(capsys):
 
 
 def test_node_arguments_read_back_as_yaml():
-    first, *words = ros_arguments(LampParams(height_m=1.0))
+    first, *words = ros_arguments(LampParams(name='7', is_on=False, colours=('a', 'b')))
     assert first == '--ros-args'
     assert set(words[::2]) == {'-p'}
     pairs = dict(word.split(':=') for word in words[1::2])
     assert {name: yaml.safe_load(value) for name, value in pairs.items()} == {
-        'name': '123', 'height_m': 1.0, 'is_on': True, 'colours': ['red']}
+        'name': '7', 'is_on': False, 'colours': ['a', 'b']}
+
+
+def test_defaults_are_left_to_the_node():
+    assert ros_arguments(LampParams()) == ['--ros-args']

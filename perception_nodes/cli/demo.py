@@ -1,0 +1,312 @@
+"""
+``perception demo``: real photos, through real topics, into a bag and from it into a report.
+
+This process is the camera. A detection node and a recorder run in processes of their own; the
+pictures, boxes and class names of the report are the ones read back from the bag.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+import logging
+import os
+from pathlib import Path
+import platform
+import shlex
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.cli.demo_pictures import DATA_VARIABLE, demo_pictures, DemoPicture
+from perception_nodes.cli.parameters import add_flags, from_flags, ros_arguments
+from perception_nodes.cli.pictures import Picture
+from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
+from perception_nodes.conversions.decode import (
+    class_names_from_msg,
+    detections_from_msg,
+    rgb_from_msg,
+    stamp_ns_from_msg,
+)
+from perception_nodes.core.detection import DetectionParams
+from perception_nodes.core.manifest import find_model
+from perception_nodes.core.types import Detections
+from perception_nodes.evaluation.bag import Bag
+from perception_nodes.evaluation.report import jpeg, Report, Shot, Step, Tile, write_report
+from perception_nodes.evaluation.results import commit, percentiles, write_results
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+_IMAGES = '/camera/color/image_raw'
+_DETECTIONS, _LABEL_INFO = '/detection/detections', '/detection/label_info'
+_TOPICS = (_IMAGES, '/camera/color/camera_info', _DETECTIONS, _LABEL_INFO, '/diagnostics')
+_RATE_HZ = 10.0
+_START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
+_DIAGNOSTICS_S = 1.5  # the node reports every second
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument(
+        '--out', type=Path, default=Path('out/demo'), metavar='FOLDER',
+        help='where to write report.html, metrics.json, pictures/ and bag/ (default %(default)s)')
+    add_flags(parser, DetectionParams)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the demo and say where its results are."""
+    start_s = time.monotonic()
+    params = from_flags(DetectionParams, arguments)
+    find_model(params.model, 'detection', params.manifest)
+    pictures = list(demo_pictures())
+    if not pictures:
+        raise ValueError(
+            'no photos were found: install scikit-image, matplotlib or ultralytics, whose sample '
+            f'photos are used, or set {DATA_VARIABLE} to a folder with bags/')
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    sent = _send(pictures, params, out / 'bag')
+    recording = _read_back(out / 'bag')
+    shots = list(_shots(sent, recording))
+    _write_pictures(shots, recording.class_names, out / 'pictures')
+    wall_s = time.monotonic() - start_s
+    values = _values(shots, recording, out / 'bag')
+    write_results(out / 'metrics.json', values, seed=0, n=len(shots), wall_s=wall_s)
+    write_report(out / 'report.html', _report(shots, recording, params, values, wall_s))
+    print(f'{_sentence(shots, recording.class_names)}\n'
+          f'  report   {out / "report.html"}\n'
+          f'  metrics  {out / "metrics.json"}\n'
+          f'  pictures {out / "pictures"}\n'
+          f'  bag      {out / "bag"}')
+    return 0
+
+
+@dataclass
+class _Pictures:
+    """Pictures in memory as a source that can be played."""
+
+    pictures: Sequence[DemoPicture]
+    rate_hz: float | None = _RATE_HZ
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (Picture(picture.title, picture.rgb) for picture in self.pictures)
+
+    def count(self) -> int | None:
+        return len(self.pictures)
+
+
+def _send(
+    pictures: Sequence[DemoPicture], params: DetectionParams, bag: Path
+) -> dict[int, DemoPicture]:
+    """
+    Play the pictures through the graph into a bag.
+
+    :return: The pictures by the stamp, in nanoseconds, under which they were published.
+    :raises OSError: If a process fails or leaves a picture unanswered.
+    """
+    from perception_nodes.cli.play_pictures import PicturePublisher, publish_all, Replies
+    from perception_nodes.ros.session import Session
+
+    log.info('starting a detection node and a recorder, on ROS_DOMAIN_ID %d', use_private_graph())
+    node_command = [
+        'perception_nodes.detection_node', *ros_arguments(params), '-r', f'image:={_IMAGES}']
+    record_command = [
+        'perception_nodes.cli', 'record', str(bag), '--overwrite', '--topics', *_TOPICS]
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        node = stack.enter_context(Child('the detection node', node_command, logs / 'node'))
+        recorder = stack.enter_context(Child('the recorder', record_command, logs / 'recorder'))
+        session = stack.enter_context(Session('perception_demo'))
+        camera = PicturePublisher(session)
+
+        def is_everybody_there() -> bool:
+            recorded = map(session.node.count_subscribers, (_DETECTIONS, _LABEL_INFO))
+            return camera.listeners() >= 2 and all(recorded)
+
+        await_nodes(session, [node, recorder], is_everybody_there, _START_TIMEOUT_S)
+        time.sleep(0.5)  # the other side of a match may learn of it a little later
+        sent = {}
+        playing = publish_all(
+            _Pictures(pictures), camera, _RATE_HZ, Replies(session, _DETECTIONS),
+            _ANSWER_TIMEOUT_S)
+        bar = tqdm(zip(playing, pictures, strict=True), 'camera', len(pictures), unit='picture',
+                   disable=None, leave=False)
+        for one, picture in bar:
+            if not one.answered:
+                node.check()
+                recorder.check()
+                raise TimeoutError(
+                    f'the detection node did not answer {one.name} within '
+                    f'{_ANSWER_TIMEOUT_S:g} s; its last lines:\n{node.last_lines()}')
+            sent[one.stamp_ns] = picture
+        log.info('%d pictures were published and answered', len(sent))
+        camera.finish()
+        time.sleep(_DIAGNOSTICS_S)
+        recorder.stop()
+        node.stop()
+    return sent
+
+
+@dataclass
+class _Recording:
+    """What the bag holds."""
+
+    images: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)  # by stamp_ns
+    found: dict[int, Detections] = field(default_factory=dict)  # by stamp_ns
+    age_ms: dict[int, float] = field(default_factory=dict)  # from stamp to record, by stamp_ns
+    class_names: dict[int, str] = field(default_factory=dict)
+    health: dict[str, str] = field(default_factory=dict)  # the detection node's last report
+    messages: int = 0
+
+
+def _read_back(path: Path) -> _Recording:
+    recording = _Recording()
+    with Bag(path) as bag:
+        for message in bag.messages():
+            recording.messages += 1
+            _take(recording, message.topic, message.content, message.stamp_ns)
+    return recording
+
+
+def _take(recording: _Recording, topic: str, msg: Any, received_ns: int) -> None:
+    if topic == _LABEL_INFO:
+        recording.class_names = class_names_from_msg(msg)
+    elif topic == _IMAGES:
+        recording.images[stamp_ns_from_msg(msg.header.stamp)] = rgb_from_msg(msg)
+    elif topic == _DETECTIONS:
+        stamp_ns = stamp_ns_from_msg(msg.header.stamp)
+        recording.found[stamp_ns] = detections_from_msg(msg)
+        recording.age_ms[stamp_ns] = (received_ns - stamp_ns) * 1e-6
+    elif topic == '/diagnostics':
+        for status in msg.status:
+            recording.health = {value.key: value.value for value in status.values}
+
+
+def _shots(sent: dict[int, DemoPicture], recording: _Recording) -> Iterator[Shot]:
+    """
+    Yield each picture as it was recorded with its result, in the order played.
+
+    :raises ValueError: If the bag lacks a picture, a result or the class names.
+    """
+    if not recording.class_names:
+        raise ValueError(f'the bag holds no message of {_LABEL_INFO}: was the disk too slow?')
+    for stamp_ns, picture in sent.items():
+        if stamp_ns not in recording.images or stamp_ns not in recording.found:
+            missing = _IMAGES if stamp_ns not in recording.images else _DETECTIONS
+            raise ValueError(
+                f"the bag lacks the message of {missing} for '{picture.title}': "
+                'was the disk too slow?')
+        yield Shot(picture.title, picture.credit, recording.images[stamp_ns],
+                   recording.found[stamp_ns], recording.age_ms[stamp_ns])
+
+
+def _write_pictures(
+    shots: Sequence[Shot], class_names: dict[int, str], folder: Path
+) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, shot in enumerate(shots, start=1):
+        name = f'{number:02d}_{shot.title.lower().replace(" ", "_")}.jpg'
+        (folder / name).write_bytes(jpeg(shot.overlay(class_names)))
+
+
+def _values(
+    shots: Sequence[Shot], recording: _Recording, bag: Path
+) -> dict[str, float | int | str]:
+    health = {name: value for name, value in recording.health.items() if value}
+    return {
+        'pictures': len(shots),
+        'detections': sum(len(shot.found) for shot in shots),
+        'classes_seen': len(_counts(shots)),
+        'pictures_with_detections': sum(len(shot.found) > 0 for shot in shots),
+        # by the node's steady clock, and by the clock between stamp and recorder
+        'age_p50_ms_detection': float(health.get('age_p50_ms', 'nan')),
+        'age_p95_ms_detection': float(health.get('age_p95_ms', 'nan')),
+        **percentiles('stamp_to_record_ms', [shot.age_ms for shot in shots]),
+        'dropped_detection': sum(
+            int(n) for name, n in health.items() if name.startswith('dropped_')),
+        'failed_detection': int(health.get('failed', 0)),
+        'bag_messages': recording.messages,
+        'bag_bytes': sum(file.stat().st_size for file in bag.iterdir()),
+    }
+
+
+def _counts(shots: Sequence[Shot]) -> Counter[int]:
+    return Counter(i for shot in shots for i in shot.found.class_ids.tolist())
+
+
+def _sentence(shots: Sequence[Shot], class_names: dict[int, str]) -> str:
+    counts = _counts(shots).most_common()
+    seen = ', '.join(f'{n} × {class_names.get(class_id, class_id)}' for class_id, n in counts)
+    return (f'{_number(sum(n for _, n in counts), "object")} in '
+            f'{_number(len(shots), "picture")}: {seen or "nothing above the threshold"}.')
+
+
+def _number(n: int, noun: str) -> str:
+    return f'{n} {noun}' if n == 1 else f'{n} {noun}s'
+
+
+def _report(
+    shots: Sequence[Shot], recording: _Recording, params: DetectionParams,
+    values: dict[str, Any], wall_s: float,
+) -> Report:
+    return Report(
+        title='perception_nodes demo',
+        headline=f'{_number(values["detections"], "object")}, seen in '
+                 f'{_number(len(shots), "picture")}',
+        lead='Photos were published as the frames of a camera. A node found the objects in them, '
+             'a recorder wrote every topic to a bag, and this page was drawn from that bag.',
+        steps=[
+            Step('camera', _IMAGES), Step(f'detection ({params.model})', _DETECTIONS),
+            Step('recorder', f'bag/, {values["bag_messages"]} messages, '
+                             f'{values["bag_bytes"] / 1e6:.1f} MB'),
+            Step('report', 'report.html')],
+        tiles=[
+            Tile(str(values['pictures']), 'pictures', 'all of them answered'),
+            Tile(str(values['detections']), 'objects', f'of {values["classes_seen"]} classes'),
+            Tile(f'{values["age_p50_ms_detection"]:.0f} ms', 'median age',
+                 'receipt to publication'),
+            Tile(f'{values["age_p95_ms_detection"]:.0f} ms', 'age p95',
+                 'receipt to publication'),
+            Tile(str(values['dropped_detection']), 'frames dropped',
+                 f'{values["failed_detection"]} failed'),
+            Tile(f'{wall_s:.0f} s', 'in all', 'with the start of the processes')],
+        shots=shots, class_names=recording.class_names,
+        commands=_commands(params), facts=_facts(params))
+
+
+def _commands(params: DetectionParams) -> list[tuple[str, str]]:
+    node = shlex.join(['detection_node', *ros_arguments(params), '-r', f'image:={_IMAGES}'])
+    return [
+        ('This page, again:', 'perception demo --out out/demo'),
+        ('The recorded bag, played and watched:',
+         'perception play out/demo/bag --loop &\nperception view'),
+        ('The same node on your own pictures, video or camera:',
+         f'{node} &\nperception play YOUR_FOLDER --wait-for {_DETECTIONS} '
+         f'--pace-by {_DETECTIONS}'),
+        ('Your camera, live in the browser:', 'perception webcam')]
+
+
+def _facts(params: DetectionParams) -> list[tuple[str, str]]:
+    packages = ('numpy', 'onnxruntime', 'opencv-python-headless', 'rclpy', 'rosbags')
+    return [
+        ('source', commit()), ('model', params.model),
+        ('score threshold', f'{params.score_threshold:g}'),
+        ('largest overlap of boxes', f'{params.nms_iou:g}'),
+        ('Python', platform.python_version()),
+        *[(name, found) for name in packages if (found := _version(name))],
+        ('machine', f'{platform.system()} {platform.release()}, {platform.machine()}, '
+                    f'{os.cpu_count()} cores'),
+        ('made', time.strftime('%Y-%m-%d %H:%M:%S %Z'))]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ''
