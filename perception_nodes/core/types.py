@@ -1,6 +1,6 @@
 """Plain data that flows through the package: frozen, checked once, numpy inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
@@ -211,3 +211,47 @@ class StampedTransform:
                 'and the quaternion of length 1')
         x, y, z, w = (component / norm for component in self.quaternion_xyzw)
         object.__setattr__(self, 'quaternion_xyzw', (x, y, z, w))
+
+
+@dataclass(frozen=True, eq=False)
+class Detections3D:
+    """
+    N boxes in space, in the frame that the caller names, and why other detections have none.
+
+    :raises ValueError: If the arrays disagree in length or shape.
+    """
+
+    centers_m: npt.NDArray[np.float64]  # (N, 3)
+    rotations: npt.NDArray[np.float64]  # (N, 3, 3) frame_from_box
+    sizes_m: npt.NDArray[np.float64]  # (N, 3) along the box's own axes
+    covariances: npt.NDArray[np.float64]  # (N, 6, 6) of centre (m^2) and small turns (rad^2)
+    scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
+    class_ids: npt.NDArray[np.int64]  # (N,)
+    sources: npt.NDArray[np.int64]  # (N,) row of the 2D detection
+    methods: tuple[str, ...]  # 'depth', 'mask_depth' or 'ground_contact'
+    rejected: tuple[tuple[int, str], ...] = ()  # row of the 2D detection, and the sentence why not
+
+    def __post_init__(self) -> None:
+        n = len(self.methods)
+        arrays = (self.centers_m, self.rotations, self.sizes_m, self.covariances, self.scores,
+                  self.class_ids, self.sources)
+        expected = ((n, 3), (n, 3, 3), (n, 3), (n, 6, 6), (n,), (n,), (n,))
+        shapes = tuple(array.shape for array in arrays)
+        if shapes != expected:
+            raise ValueError(f'boxes in space have arrays of shapes {shapes}; expected {expected}')
+
+    def __len__(self) -> int:
+        return len(self.methods)
+
+    def transformed(self, target_from_frame: npt.NDArray[np.float64]) -> 'Detections3D':
+        """
+        Return the same boxes in another frame; sizes stay along the boxes' own axes.
+
+        :param target_from_frame: (4, 4) rigid transform.
+        """
+        turn = target_from_frame[:3, :3]
+        both = np.zeros((6, 6))
+        both[:3, :3] = both[3:, 3:] = turn
+        return replace(
+            self, centers_m=self.centers_m @ turn.T + target_from_frame[:3, 3],
+            rotations=turn @ self.rotations, covariances=both @ self.covariances @ both.T)
