@@ -23,6 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 P = TypeVar('P', bound=Params)
 C = TypeVar('C')
+ParameterKinds = tuple[type[Params], ...]
 
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -48,6 +49,8 @@ class NodeParams(Params):
         choices=('best_effort', 'reliable'))
     sync_tolerance_ms: float = param(
         20.0, 'How far a depth image may lie from its colour image in time.', unit='ms', ge=0.0)
+    transform_timeout_ms: float = param(
+        100.0, 'How long a frame waits for its transform.', unit='ms', ge=0.0)
     zero_depth_means: str = param(
         'unknown', 'What a zero in 16UC1 depth stands for.', choices=('unknown', 'beyond_range'))
 
@@ -126,7 +129,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             post_callback=self._on_clock_jump)
 
     @classmethod
-    def parameter_kinds(cls) -> tuple[type[Params], ...]:
+    def parameter_kinds(cls) -> ParameterKinds:
         """Return every parameter set that a node of this class declares."""
         return NodeParams, cls.Params
 
@@ -244,8 +247,10 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             image=resolved('image'),
             depth=resolved('depth') if self.needs_depth() else '',
             camera_info=resolved('camera_info') if self.needs_depth() else '',
+            depth_camera_info=resolved('depth_camera_info') if self.needs_depth() else '',
             image_transport=p.image_transport, depth_image_transport=p.depth_image_transport,
             reliability=p.input_reliability, tolerance_ms=p.sync_tolerance_ms,
+            transform_timeout_ms=p.transform_timeout_ms,
             zero_depth_means='unknown' if p.zero_depth_means == 'unknown' else 'beyond_range')
 
     def _is_active(self) -> bool:

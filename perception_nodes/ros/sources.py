@@ -16,13 +16,18 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.conversions import decode
+from perception_nodes.core.registration import not_registered, register_depth
+from perception_nodes.core.transforms import TransformBuffer, TransformError
 from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
+from perception_nodes.ros.transforms import TransformListener
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 T = TypeVar('T')
+Pixels = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+Depth = npt.NDArray[np.float32]  # (H, W) metres
 
 # a stamp this far before the last one is a jump of time, not a late message
 JUMP_BACK_NS = 500_000_000
@@ -37,10 +42,12 @@ class CameraTopics:
     image: str
     depth: str = ''  # empty: colour only
     camera_info: str = ''
+    depth_camera_info: str = ''  # needed where depth is not aligned to colour
     image_transport: str = 'raw'  # or compressed
     depth_image_transport: str = 'raw'  # or compressedDepth
     reliability: str = 'best_effort'  # or reliable
     tolerance_ms: float = 20.0
+    transform_timeout_ms: float = 100.0
     zero_depth_means: decode.ZeroDepth = 'unknown'
 
 
@@ -95,11 +102,12 @@ class Observation:
     """The messages of one moment, turned into a frame when somebody first asks."""
 
     def __init__(
-        self, image: Arrived[npt.NDArray[np.uint8]],
-        depth: Arrived[npt.NDArray[np.float32]] | None = None,
-        camera_info: Arrived[CameraIntrinsics] | None = None,
+        self, image: Arrived[Pixels], depth: Arrived[Depth] | None,
+        camera_info: Arrived[CameraIntrinsics] | None,
+        align: Callable[[Arrived[Depth], RgbdFrame], Depth],
     ) -> None:
         self._image, self._depth, self._camera_info = image, depth, camera_info
+        self._align = align
         self._lock = threading.Lock()
         self._frame: RgbdFrame | None = None
 
@@ -131,17 +139,9 @@ class Observation:
                     f'camera_info is for {intrinsics.width}x{intrinsics.height} pixels, the image '
                     f'has {width}x{height}: remap camera_info to the one of this image')
             frame = replace(frame, intrinsics=intrinsics)
-        return frame if self._depth is None else replace(frame, depth_m=self._aligned(frame))
-
-    def _aligned(self, frame: RgbdFrame) -> npt.NDArray[np.float32]:
-        assert self._depth is not None
-        depth_m = self._depth.value()
-        if depth_m.shape == frame.rgb.shape[:2] and self._depth.frame_id == frame.frame_id:
-            return depth_m
-        raise ValueError(
-            f"depth is {depth_m.shape[1]}x{depth_m.shape[0]} in frame '{self._depth.frame_id}', "
-            f"the image {frame.rgb.shape[1]}x{frame.rgb.shape[0]} in '{frame.frame_id}': use the "
-            "driver's depth that is aligned to colour (RealSense: align_depth.enable:=true)")
+        if self._depth is None:
+            return frame
+        return replace(frame, depth_m=self._align(self._depth, frame))
 
 
 class Feed(Generic[T]):
@@ -202,13 +202,20 @@ class CameraSource:
         self.listeners: list[Listener] = []
         self._hub = hub
         self._camera_info: Arrived[CameraIntrinsics] | None = None
-        self._waiting: deque[Arrived[npt.NDArray[np.uint8]]] = deque()
-        self._depths: deque[Arrived[npt.NDArray[np.float32]]] = deque(maxlen=PENDING)
+        self._depth_camera_info: Arrived[CameraIntrinsics] | None = None
+        self._waiting: deque[Arrived[Pixels]] = deque()
+        self._depths: deque[Arrived[Depth]] = deque(maxlen=PENDING)
         self._last_stamp_ns: int | None = None
         self._feeds: list[tuple[Feed[Any], Any]] = []
         # depth and camera_info first: they are there when the first image comes
         if topics.camera_info:
-            self._attach(hub.camera_info_feed(topics), self._on_camera_info)
+            self._attach(
+                hub.camera_info_feed(topics.camera_info, topics.image, topics),
+                self._on_camera_info)
+        if topics.depth_camera_info:
+            self._attach(
+                hub.camera_info_feed(topics.depth_camera_info, topics.depth, topics),
+                self._on_depth_camera_info)
         if topics.depth:
             self._attach(hub.depth_feed(topics), self._on_depth)
         self._attach(hub.image_feed(topics), self._on_image)
@@ -242,18 +249,21 @@ class CameraSource:
     def _on_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
         self._camera_info = arrived
 
-    def _on_depth(self, arrived: Arrived[npt.NDArray[np.float32]]) -> None:
+    def _on_depth_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
+        self._depth_camera_info = arrived
+
+    def _on_depth(self, arrived: Arrived[Depth]) -> None:
         self._depths.append(arrived)
         self._pair()
 
-    def _on_image(self, arrived: Arrived[npt.NDArray[np.uint8]]) -> None:
+    def _on_image(self, arrived: Arrived[Pixels]) -> None:
         self._notice_jump(arrived.stamp_ns)
         for listener in tuple(self.listeners):
             listener.received()
         if self.topics.camera_info and self._camera_info is None:
             self._drop('no_camera_info')
         elif not self.topics.depth:
-            self._emit(Observation(arrived, None, self._camera_info))
+            self._emit(arrived, None)
         else:
             if len(self._waiting) == PENDING:
                 self._waiting.popleft()
@@ -275,7 +285,7 @@ class CameraSource:
                 return  # a nearer one is on its way
             self._waiting.popleft()
             if apart_ns <= self.topics.tolerance_ms * 1e6:
-                self._emit(Observation(image, nearest, self._camera_info))
+                self._emit(image, nearest)
             else:
                 self._drop('no_depth')
 
@@ -288,7 +298,30 @@ class CameraSource:
             for listener in tuple(self.listeners):
                 listener.time_jumped()
 
-    def _emit(self, observation: Observation) -> None:
+    def _aligned(self, depth: Arrived[Depth], frame: RgbdFrame) -> Depth:
+        """Return depth in the pixels of a frame, registering it where the driver did not."""
+        depth_m = depth.value()
+        if depth_m.shape == frame.rgb.shape[:2] and depth.frame_id == frame.frame_id:
+            return depth_m
+        reason = ''
+        if self._depth_camera_info is None:
+            reason = f"no camera_info of the depth camera on '{self.topics.depth_camera_info}'"
+        elif frame.intrinsics is None:
+            reason = 'no camera_info of the colour camera'
+        else:
+            try:
+                color_from_depth = self._hub.transforms.lookup(
+                    frame.frame_id, depth.frame_id, frame.stamp_ns,
+                    self.topics.transform_timeout_ms * 1e-3)
+                return register_depth(
+                    depth_m, self._depth_camera_info.value(), frame.intrinsics, color_from_depth)
+            except TransformError as error:
+                reason = str(error)
+        raise ValueError(not_registered(
+            depth_m, depth.frame_id, frame.rgb.shape, frame.frame_id, reason))
+
+    def _emit(self, image: Arrived[Pixels], depth: Arrived[Depth] | None) -> None:
+        observation = Observation(image, depth, self._camera_info, self._aligned)
         for listener in tuple(self.listeners):
             listener.deliver(observation)
 
@@ -304,6 +337,16 @@ class CameraHub:
         self._node = node
         self._feeds: dict[tuple[Any, ...], Feed[Any]] = {}
         self._sources: dict[CameraTopics, CameraSource] = {}
+        self._lock = threading.Lock()
+        self._transforms: TransformListener | None = None
+
+    @property
+    def transforms(self) -> TransformBuffer:
+        """Return the process's one transform buffer; the first to ask starts it listening."""
+        with self._lock:
+            if self._transforms is None:
+                self._transforms = TransformListener(self._node)
+            return self._transforms.buffer
 
     def listen(self, topics: CameraTopics, listener: Listener) -> CameraSource:
         """Start to hand a camera's frames to ``listener``."""
@@ -320,7 +363,7 @@ class CameraHub:
             del self._sources[source.topics]
             source.close()
 
-    def image_feed(self, topics: CameraTopics) -> Feed[npt.NDArray[np.uint8]]:
+    def image_feed(self, topics: CameraTopics) -> Feed[Pixels]:
         """Return the feed of colour images."""
         if topics.image_transport == 'raw':
             return self._feed(Image, topics.image, _read_only(decode.rgb_from_msg), topics)
@@ -328,7 +371,7 @@ class CameraHub:
             CompressedImage, f'{topics.image}/compressed',
             _read_only(decode.rgb_from_compressed_msg), topics)
 
-    def depth_feed(self, topics: CameraTopics) -> Feed[npt.NDArray[np.float32]]:
+    def depth_feed(self, topics: CameraTopics) -> Feed[Depth]:
         """Return the feed of depth images."""
         zero = topics.zero_depth_means
         if topics.depth_image_transport == 'raw':
@@ -339,11 +382,13 @@ class CameraHub:
             CompressedImage, f'{topics.depth}/compressedDepth',
             _read_only(lambda msg: decode.depth_m_from_compressed_msg(msg, zero)), topics, zero)
 
-    def camera_info_feed(self, topics: CameraTopics) -> Feed[CameraIntrinsics]:
-        """Return the feed of intrinsics."""
-        rectified = decode.is_rectified(topics.image)
+    def camera_info_feed(
+        self, topic: str, image_topic: str, topics: CameraTopics
+    ) -> Feed[CameraIntrinsics]:
+        """Return the feed of the intrinsics that belong to an image topic."""
+        rectified = decode.is_rectified(image_topic)
         return self._feed(
-            CameraInfo, topics.camera_info,
+            CameraInfo, topic,
             lambda msg: decode.intrinsics_from_msg(msg, rectified), topics, rectified)
 
     def _feed(

@@ -1,0 +1,150 @@
+"""What a node survives: models that throw, time that jumps, images that come compressed."""
+
+import hashlib
+import time
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from perception_nodes.conversions.encode import header_to_msg, image_to_msg
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
+
+onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the test networks')
+from onnx import helper, numpy_helper, TensorProto  # noqa: E402
+
+pytestmark = pytest.mark.graph
+
+DARK, BRIGHT = (np.full((48, 64, 3), v, np.uint8) for v in (10, 250))
+
+MANIFEST = """
+models:
+  - name: touchy
+    task: detection
+    backend: onnxruntime
+    architecture: none
+    head: ssd
+    domain: real
+    file: touchy.onnx
+    sha256: {sha256}
+    licence: Apache-2.0
+    classes: {{1: thing}}
+    input: {{width: 8, height: 8, layout: NHWC}}
+"""
+
+
+@pytest.fixture
+def touchy(tmp_path):
+    """Return the arguments for a detector with one fixed box that throws at bright images."""
+    index = [
+        helper.make_node('ReduceMax', ['image'], ['peak'], keepdims=0),
+        helper.make_node('Cast', ['peak'], ['index'], to=TensorProto.INT64),
+        # reading past the end of 200 zeros is an error of the runtime
+        helper.make_node('Gather', ['zeros', 'index'], ['zero']),
+        helper.make_node('Add', ['score', 'zero'], ['scores']),
+        helper.make_node('Add', ['box', 'zero'], ['boxes'])]
+    constants = {
+        'zeros': np.zeros(200, np.float32), 'score': np.full((1, 1, 1), 0.9, np.float32),
+        'box': np.array([[[0.25, 0.25, 0.75, 0.5]]], np.float32)}
+    graph = helper.make_graph(
+        index, 'touchy',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 1, 1]),
+         helper.make_tensor_value_info('boxes', TensorProto.FLOAT, [1, 1, 4])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    path = tmp_path / 'touchy.onnx'
+    onnx.save(model, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / 'manifest.yaml').write_text(MANIFEST.format(sha256=digest))
+    return '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=touchy'
+
+
+def say(publisher, pixels, stamp_ns, frame_id='camera'):
+    """Publish one picture."""
+    publisher.publish(image_to_msg(pixels, 'rgb8', header_to_msg(stamp_ns, frame_id)))
+
+
+def until(graph, act, happened, what):
+    """Repeat an act, best-effort topics may lose it, until it has its effect."""
+    def acted():
+        act()
+        time.sleep(0.05)
+        return happened()
+
+    return graph.wait_for(acted, what)
+
+
+def newest(arrays):
+    """Return the newest status of the detection node."""
+    statuses = [s for a in arrays for s in a.status if s.name == '/detection']
+    return statuses[-1] if statuses else None
+
+
+def test_a_model_that_throws_costs_one_frame(graph, start_node, touchy):
+    """The failure is counted and said; the next good frame is answered."""
+    start_node('detection_node', *touchy)
+    found = graph.collect(Detection2DArray, '/detection/detections')
+    arrays = graph.collect(DiagnosticArray, '/diagnostics')
+    publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
+    until(graph, lambda: say(publisher, BRIGHT, 1), lambda: any(
+        'dropped a frame' in s.message for a in arrays for s in a.status), 'the failure')
+    assert found == []
+    until(graph, lambda: say(publisher, DARK, 2), lambda: found, 'the answer')
+    box = found[0].detections[0].bbox
+    assert (box.center.position.x, box.center.position.y) == (24.0, 24.0)
+    assert (box.size_x, box.size_y) == (16.0, 24.0)
+    values = {v.key: v.value for v in newest(arrays).values}
+    assert int(values['failed']) >= 1
+    assert 'Gather' in values['last_failure']
+
+
+def test_time_that_jumps_back_starts_anew(graph, start_node, touchy):
+    """A bag that starts again is followed, with and without /clock."""
+    node = start_node('detection_node', *touchy, '-p', 'use_sim_time:=true')
+    found = graph.collect(Detection2DArray, '/detection/detections')
+    publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
+    clock = graph.publisher(Clock, '/clock')
+
+    def play(second):
+        clock.publish(Clock(clock=header_to_msg(second * 10**9, '').stamp))
+        say(publisher, DARK, second * 10**9)
+
+    until(graph, lambda: play(100), lambda: found, 'an answer at 100 s')
+    until(graph, lambda: play(5), lambda: found[-1].header.stamp.sec == 5, 'an answer at 5 s')
+    graph.wait_for(lambda: 'time jumped back' in node.output, 'the word about it')
+    until(graph, lambda: play(6), lambda: found[-1].header.stamp.sec == 6, 'an answer at 6 s')
+
+
+def test_compressed_images_are_taken_from_their_own_topic(graph, start_node, touchy):
+    """The transport's name is added to the remapped topic; a cut picture is explained."""
+    node = start_node(
+        'detection_node', *touchy, '-p', 'image_transport:=compressed',
+        '-r', 'image:=/eye/image_raw')
+    found = graph.collect(Detection2DArray, '/detection/detections')
+    publisher = graph.publisher(
+        CompressedImage, '/eye/image_raw/compressed', qos_profile_sensor_data)
+    msg = CompressedImage(format='jpeg', header=header_to_msg(7, 'eye'))
+    picture = cv2.imencode('.jpg', DARK)[1].tobytes()
+    msg.data = picture[:40]
+    until(graph, lambda: publisher.publish(msg),
+          lambda: 'it must be a whole JPEG or PNG' in node.output, 'the complaint')
+    msg.data = picture
+    until(graph, lambda: publisher.publish(msg), lambda: found, 'the answer')
+    assert found[0].header.frame_id == 'eye'
+    assert found[0].header.stamp.nanosec == 7
+
+
+def test_incompatible_qos_is_named(graph, start_node, touchy):
+    """Reliable is asked for, best effort is offered: topic and policy are said."""
+    start_node('detection_node', *touchy, '-p', 'input_reliability:=reliable')
+    arrays = graph.collect(DiagnosticArray, '/diagnostics')
+    graph.publisher(Image, '/image', qos_profile_sensor_data, matched=False)
+    status = graph.wait_for(lambda: next(
+        (s for a in arrays for s in a.status if 'incompatible' in s.message), None), 'the reason')
+    assert "nothing arrives on '/image': its publisher offers an incompatible" in status.message
+    assert 'reliability' in status.message
+    assert "'input_reliability'" in status.message
