@@ -60,9 +60,11 @@ def generate_launch_description() -> LaunchDescription:
             'transport', default_value='tuned', choices=['tuned', 'default'],
             description='Shared memory sized for images, or what the system has'),
         switch('use_sim_time', 'false', 'Follow /clock, as in simulation and bag replay'),
+        switch('autostart', 'true', 'Activate at once; false under a lifecycle manager'),
         switch('container', 'true', 'All nodes in one process, which decodes each image once'),
         *(switch(name, 'true', f'Start the {name} node') for name in NODES),
         SetEnvironmentVariable('PERCEPTION_NODES_TRANSPORT', LaunchConfiguration('transport')),
         SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
+        SetParameter('autostart', LaunchConfiguration('autostart')),
         OpaqueFunction(function=start_nodes),
     ])

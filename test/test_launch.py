@@ -32,8 +32,10 @@ def constants(tree, name):
 def test_executables_exist(path):
     """Every fixed executable, and every node of the NODES tuple, is one of this package."""
     tree = ast.parse(path.read_text())
-    fixed = [keyword.value.value for call in calls(tree, 'Node') for keyword in call.keywords
-             if keyword.arg == 'executable' and isinstance(keyword.value, ast.Constant)]
+    ours = [{k.arg: k.value for k in call.keywords} for call in calls(tree, 'Node')]
+    fixed = [options['executable'].value for options in ours
+             if 'package' not in options or options['package'].value == 'perception_nodes'
+             if isinstance(options['executable'], ast.Constant)]
     named = [f'{name}_node' for name in constants(tree, 'NODES')]
     assert fixed or named
     assert set(fixed) | set(named) <= EXECUTABLES
@@ -49,7 +51,6 @@ def test_every_argument_that_is_used_is_declared(path):
              if isinstance(call.args[0], ast.Constant)}
     declared = {call.args[0].value for name in ('DeclareLaunchArgument', 'switch')
                 for call in calls(tree, name) if isinstance(call.args[0], ast.Constant)}
-    assert used
     assert used <= declared | set(constants(tree, 'NODES'))
 
 

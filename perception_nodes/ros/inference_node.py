@@ -13,6 +13,7 @@ from perception_nodes.core.latest import LatestSlots
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import RgbdFrame
 from perception_nodes.ros import parameters
+from perception_nodes.ros.bond import form_bond
 from perception_nodes.ros.diagnostics import diagnostics_msg
 from perception_nodes.ros.sources import CameraHub, CameraSource, CameraTopics, Observation
 from rclpy.clock import Clock, JumpThreshold, TimeJump
@@ -114,6 +115,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         self._outputs: list[Any] = []
         self._inputs: dict[str, CameraInput] = {}
         self._jumped = Event()
+        self._bond: Any = None
         kinds = self.parameter_kinds()
         self._unknown = parameters.declare(self, kinds)
         for sentence in self._unknown:
@@ -207,6 +209,8 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to publish, to work and to listen, in this order, so that no result is lost."""
         result = super().on_activate(state)
+        if not self._node_params.autostart:
+            self._bond = form_bond(self)
         self.announce()
         self._slots: LatestSlots[Observation] = LatestSlots()
         self._inputs = {name: CameraInput(name, self._slots, self._on_time_jump)
@@ -220,6 +224,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, keeping the model."""
         self.halt()
+        if self._bond is not None:
+            self._bond.shutdown()
+            self._bond = None
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

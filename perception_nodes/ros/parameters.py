@@ -42,7 +42,7 @@ def declare(node: Node, kinds: tuple[type[Params], ...]) -> list[str]:
             except InvalidParameterValueException:
                 node.set_descriptor(f.name, ParameterDescriptor(dynamic_typing=True))
     # ROS' own, and the container's: a launch file's values reach every node of the process
-    reserved = ('start_type_description_service', 'qos_overrides', 'nodes')
+    reserved = ('start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
     return [unknown_name(name, known) for name in sorted(given)
             if name not in known and not name.startswith(reserved)]
 
