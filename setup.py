@@ -102,6 +102,8 @@ setup(
             'ros-jazzy-std-srvs',
             'ros-jazzy-visualization-msgs',
         ],
+        # COCO's average precision, for `perception evaluate-model`
+        'evaluation': ['faster-coco-eval>=1.6'],
         'torch': ['torch>=2.2', 'torchvision>=0.17'],
         # AGPL-3.0, unlike this package: whoever installs it accepts that licence
         'ultralytics': ['ultralytics-opencv-headless>=8.3'],

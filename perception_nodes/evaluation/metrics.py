@@ -158,10 +158,14 @@ def coco_average_precision(
 
     :param labels: True boxes, one item per image.
     :param found: Detections of the same images.
-    :raises ValueError: If the two disagree in length.
+    :raises ImportError: If that package is not installed.
     """
-    from faster_coco_eval import COCO, COCOeval_faster
-
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "COCO's average precision needs the package faster-coco-eval: "
+            'pip install faster-coco-eval') from error
     annotations = _coco_annotations(labels)
     results = _coco_results(found)
     expected = any(not row['iscrowd'] for row in annotations)

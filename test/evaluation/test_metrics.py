@@ -1,6 +1,7 @@
 """Average precision on sets whose answer can be worked out by hand, and against a library."""
 
 import math
+import sys
 
 import numpy as np
 from perception_nodes.core.types import Detections
@@ -141,6 +142,12 @@ def test_coco_takes_the_mean_over_ten_overlaps():
     # overlap 0.72 passes 0.50, 0.55, 0.60, 0.65 and 0.70
     scores = coco_average_precision([labels([0, 0, 100, 100])], [found([0, 0, 100, 72])])
     assert scores == pytest.approx({'AP': 0.5, 'AP50': 1.0, 'AP75': 0.0})
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'faster_coco_eval', None)
+    with pytest.raises(ImportError, match='pip install faster-coco-eval'):
+        coco_average_precision([labels(UNIT)], [found(UNIT)])
 
 
 def test_our_curve_read_at_101_points_is_the_librarys_ap50():
