@@ -5,6 +5,8 @@ What needs the graph is imported once the arguments are right.
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, ExitStack
 import logging
 import os
 from pathlib import Path
@@ -12,10 +14,16 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from perception_nodes.cli.arguments import positive
+from perception_nodes.cli.viewer.server import listen, PageServer
+
 if TYPE_CHECKING:
     from perception_nodes.cli.viewer.watcher import Watcher
+    from perception_nodes.ros.session import Session
 
 log = logging.getLogger(__name__)
+
+RATE_HZ = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,49 +34,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'also those that appear later)')
     add_page_arguments(parser)
     parser.add_argument(
-        '--rate', type=_positive, default=15.0, metavar='R',
-        help='show at most R pictures per second and topic (default: 15)')
+        '--rate', type=positive, default=RATE_HZ, metavar='R',
+        help='show at most R pictures per second and topic (default: %(default)g)')
     parser.add_argument(
         '--save', type=Path, metavar='DIR',
         help='write every picture shown to DIR/TOPIC/STAMP_NS.jpg, also without a browser')
-    parser.add_argument(
-        '--duration', type=_positive, metavar='S', help='stop after S seconds')
 
 
 def add_page_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where the page is served."""
+    """Declare where and how long the page is served."""
     parser.add_argument(
-        '--port', type=_port, default=8080, metavar='P', help='port of the page (default: 8080)')
+        '--port', type=_port, default=8080, metavar='P',
+        help='port of the page; 0 takes any free one (default: 8080)')
     parser.add_argument(
         '--host', default='127.0.0.1', metavar='H',
         help='address to serve on; 0.0.0.0 lets the whole network look, without a password '
         '(default: 127.0.0.1)')
+    parser.add_argument(
+        '--duration', type=positive, metavar='S', help='stop after S seconds')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
-    from perception_nodes.cli.viewer.server import listen, PageServer
-    with listen(arguments.host, arguments.port) as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(arguments.host, arguments.port))
         if arguments.save is not None:
             arguments.save.mkdir(parents=True, exist_ok=True)
-        from perception_nodes.cli.viewer.watcher import Watcher
         from perception_nodes.ros.session import Session
-        with Session('perception_view') as session:
-            topics = [session.topic(name) for name in arguments.topics]
-            watcher = Watcher(session, topics, arguments.rate, arguments.save)
-            # the watcher ends first: it must not draw for a page that is gone
-            with PageServer(listener, watcher), watcher:
-                _announce(*listener.getsockname()[:2])
-                try:
-                    threading.Event().wait(arguments.duration)
-                finally:
-                    if arguments.save is not None:
-                        log.info('saved %d picture(s) in %s', watcher.saved, arguments.save)
-                return _exit_code(watcher, arguments)
+        session = stack.enter_context(Session('perception_view'))
+        watcher = stack.enter_context(
+            serving(session, listener, arguments.topics, arguments.rate, arguments.save))
+        announce(listener)
+        try:
+            threading.Event().wait(arguments.duration)
+        finally:
+            if arguments.save is not None:
+                log.info('saved %d picture(s) in %s', watcher.saved, arguments.save)
+        return _exit_code(watcher, arguments)
 
 
-def _announce(host: str, port: int) -> None:
+@contextmanager
+def serving(
+    session: 'Session', listener: socket.socket, topics: Sequence[str],
+    rate_hz: float = RATE_HZ, save_to: Path | None = None,
+) -> Iterator['Watcher']:
+    """
+    Serve the page while the ``with`` block runs.
+
+    :param topics: Topics to show; empty shows all.
+    :raises ValueError: If a topic has a name that ROS does not allow.
+    """
+    from perception_nodes.cli.viewer.watcher import Watcher
+    names = [session.topic(name) for name in topics]
+    watcher = Watcher(session, names, rate_hz, save_to)
+    # the watcher ends first: it must not draw for a page that is gone
+    with PageServer(listener, watcher), watcher:
+        yield watcher
+
+
+def announce(listener: socket.socket) -> None:
     """Say where the page is, and how to see it from another machine."""
+    host, port = listener.getsockname()[:2]
     local = host in ('127.0.0.1', '::1')
     name = 'localhost' if local else socket.gethostname()
     log.info('open http://%s:%d in a browser; Ctrl-C stops', name, port)
@@ -89,15 +115,7 @@ def _exit_code(watcher: 'Watcher', arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} must be positive')
-    return value
-
-
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f'{text} must lie between 0 (any free port) and 65535')
-    return value
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; take 0 to 65535")
+    return int(text)

@@ -7,9 +7,8 @@ from typing import Any
 
 from perception_nodes.cli.viewer.picture import Kind
 from perception_nodes.ros.session import message_class, qos_for_all
-from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import qos_policy_name_from_kind, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -108,7 +107,6 @@ class Subscription:
         self._receive = receive
         self._qos: QoSProfile | None = None
         self._subscription: Any = None
-        self._refused_policy = ''
 
     def follow(self, publishers: list[TopicEndpointInfo]) -> None:
         """Subscribe, or subscribe anew, as ``publishers`` need it."""
@@ -121,28 +119,20 @@ class Subscription:
         self.close()
         self._qos = qos
         self._subscription = self._node.create_subscription(
-            message_class(self._type_name), self._topic, self._receive, qos,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_refused))
+            message_class(self._type_name), self._topic, self._receive, qos)
 
     def close(self) -> None:
         """Unsubscribe."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         self._subscription = None
-        self._refused_policy = ''
 
     def why_silent(self, silent_s: float) -> str:
         """Return the sentence for a topic that is published but brings nothing."""
-        if self._refused_policy:
-            return (f'A publisher offers an incompatible QoS ({self._refused_policy}): set it '
-                    'like that of the other publishers of this topic.')
         names = sorted({p.node_name for p in self._publishers})
         return (f'{", ".join(names)} publishes this topic, but for {silent_s:.0f} s nothing has '
                 'arrived: is the camera streaming, the bag not paused, the node active? Large '
                 'images also need a large shared-memory segment (config/fastdds.xml).')
-
-    def _on_refused(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self._refused_policy = qos_policy_name_from_kind(event.last_policy_kind)
 
 
 def _last_part(topic: str) -> str:

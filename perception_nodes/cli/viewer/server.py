@@ -101,9 +101,9 @@ class PageServer:
         application.router.add_get('/', self._page)
         application.router.add_get('/live', self._live)
         application.router.add_static('/', PAGE)
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        await web.SockSite(runner, self._listener, shutdown_timeout=1.0).start()
+        await web.SockSite(runner, self._listener).start()
         self._started.set()
         await self._stopping.wait()
         for browser in list(self._browsers):
@@ -212,10 +212,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except socket.gaierror as error:
-        raise OSError(f"'{host}' is no host: take 127.0.0.1, or 0.0.0.0 for all addresses of "
-                      'this machine') from error
     except OSError as error:
+        if (error.errno or 0) < 0:  # a name that cannot be looked up
+            raise OSError(f"'{host}' is no host: take 127.0.0.1, or 0.0.0.0 for all addresses "
+                          'of this machine') from error
         if error.errno == errno.EADDRINUSE:
             free = _free_port(host, port, family)
             raise OSError(

@@ -61,6 +61,7 @@ class Watcher:
         self._looked_at: frozenset[str] | None = None
         self._seen: dict[str, str] = {}  # image topics and their types, also of nodes now gone
         self._subscriptions: dict[str, Subscription] = {}
+        self._labels: dict[str, str] = {}  # the label topic of an image or result topic
         self._class_names: dict[str, dict[int, str]] = {}  # by label topic
         self._scene = Scene()
         self._arrived = threading.Event()
@@ -134,21 +135,16 @@ class Watcher:
         results = graph.results if any(map(is_plain, topics)) else {}
         chosen = {topic: kind for topic, kind in results.items() if topic in self._chosen}
         results = chosen or results
-        labels = {topic: label for topic in (*topics, *results)
-                  if (label := graph.label_topic(topic))}
+        self._labels = {topic: label for topic in (*topics, *results)
+                        if (label := graph.label_topic(topic))}
         self._scene = Scene(
             {topic: self._image_feed(topic, now_s) for topic in topics},
             {topic: self._result_feed(topic, kind, now_s) for topic, kind in results.items()})
-        for topic, label in labels.items():
-            names = self._class_names.get(label, {})
-            if topic in self._scene.results:
-                self._scene.results[topic].class_names = names
-            if topic in self._scene.images:
-                self._scene.images[topic].painter.class_names = names
+        self._name_classes()
         self._keep_subscriptions({
             **{topic: graph.types[topic] for topic in results},
             **{topic: self._seen[topic] for topic in topics},
-            **dict.fromkeys(labels.values(), LABELS_TYPE)}, graph)
+            **dict.fromkeys(self._labels.values(), LABELS_TYPE)}, graph)
 
     def _image_feed(self, topic: str, now_s: float) -> ImageFeed:
         return self._scene.images.get(topic) or ImageFeed(
@@ -156,6 +152,14 @@ class Watcher:
 
     def _result_feed(self, topic: str, kind: Kind, now_s: float) -> ResultFeed:
         return self._scene.results.get(topic) or ResultFeed(kind, Arrivals(now_s))
+
+    def _name_classes(self) -> None:
+        for topic, label in self._labels.items():
+            names = self._class_names.get(label, {})
+            if topic in self._scene.results:
+                self._scene.results[topic].class_names = names
+            if topic in self._scene.images:
+                self._scene.images[topic].painter.class_names = names
 
     def _keep_subscriptions(self, wanted: dict[str, str], graph: Snapshot | None) -> None:
         """Subscribe to the wanted topics (name: type) and to nothing else."""
@@ -181,6 +185,7 @@ class Watcher:
 
     def _receive_labels(self, topic: str, msg: Any) -> None:
         self._class_names[topic] = class_names_from_msg(msg)
+        self._name_classes()
 
     def _draw_until_closed(self) -> None:
         while not self._closing.is_set():
@@ -228,6 +233,8 @@ class Watcher:
         silent_s = result.arrivals.silent_s(now_s)
         if silent_s > SILENT_AFTER_S:
             return f'nothing has arrived for {silent_s:.0f} s: is its node active, has it images?'
+        if not result.arrivals.count:
+            return 'nothing has arrived yet'
         lags = {
             image: lag_s for image, feed in self._scene.images.items() if feed.annotated
             for name, lag_s in feed.queue.answering(now_s).items() if name == topic}
