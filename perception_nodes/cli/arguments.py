@@ -23,6 +23,13 @@ def not_negative(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of 1 or more")
+    return int(text)
+
+
 def field_of_view(text: str) -> float:
     """Return degrees that make a camera."""
     try:

@@ -18,6 +18,8 @@ from typing import NoReturn
 
 # verb: (module, what it does)
 VERBS = {
+    'benchmark': ('perception_nodes.cli.benchmark', 'measure speed, and how well the simulation '
+                  'and the algorithms do'),
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),

@@ -48,6 +48,11 @@ class Child:
                  traceback: TracebackType | None) -> None:
         self._stop()
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
     def check(self) -> None:
         """
         Do nothing while it runs.

@@ -36,10 +36,12 @@ def write_results(
     path.write_text(json.dumps({k: _jsonable(v) for k, v in content.items()}, indent=2) + '\n')
 
 
-def percentiles(name: str, samples: Sequence[float]) -> dict[str, float]:
-    """Return ``<name>_p50`` and ``<name>_p95`` of the samples; NaN without any."""
-    p50, p95 = np.percentile(samples, [50, 95]) if len(samples) else (math.nan, math.nan)
-    return {f'{name}_p50': float(p50), f'{name}_p95': float(p95)}
+def percentiles(
+    name: str, samples: Sequence[float], ranks: Sequence[int] = (50, 95)
+) -> dict[str, float]:
+    """Return ``<name>_p50``, ``<name>_p95`` and so on of the samples; NaN without any."""
+    values = np.percentile(samples, ranks) if len(samples) else [math.nan] * len(ranks)
+    return {f'{name}_p{rank}': float(value) for rank, value in zip(ranks, values, strict=True)}
 
 
 def commit() -> str:

@@ -25,6 +25,7 @@ def test_what_is_no_number_is_null(tmp_path, value):
 
 def test_percentiles_have_names():
     assert percentiles('age_ms', range(101)) == {'age_ms_p50': 50.0, 'age_ms_p95': 95.0}
+    assert percentiles('age_ms', range(101), (99,)) == {'age_ms_p99': 99.0}
     assert set(map(str, percentiles('age_ms', []).values())) == {'nan'}
 
 
