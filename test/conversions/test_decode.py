@@ -91,7 +91,7 @@ def test_last_row_may_lack_its_padding():
 
 
 @pytest.mark.parametrize(('msg', 'sentence'), [
-    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, bgr8.*where cv_bridge is installed"),
+    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, .*where cv_bridge is"),
     (image(np.zeros((2, 2), np.uint16), '16UC1'), 'remap the depth topic'),
     (image(RGB, 'rgb8', cut=1), 'holds 17 bytes; 3x2 in .rgb8. with step 9 needs 18'),
     (image(RGB[:0], 'rgb8'), 'image is 3x0 pixels'),

@@ -1,10 +1,12 @@
 """Bags: what was written is read, and what is left of a damaged one."""
 
+from contextlib import closing
 import multiprocessing
 import os
 import resource
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -230,6 +232,18 @@ class TestDamaged:
             count = len(list(bag.raw()))
         assert count < 200
         assert bag.damage
+
+    def test_sqlite_whose_recorder_died_with_a_write_ahead_log(self, tmp_path):
+        path = write_bag(tmp_path / 'bag', 'sqlite3')
+        (path / 'metadata.yaml').unlink()
+        with closing(sqlite3.connect(path / 'bag.db3')) as database:
+            database.execute('PRAGMA journal_mode=WAL')
+            database.execute('INSERT INTO messages (topic_id, timestamp, data) VALUES (1, ?, ?)',
+                             (2_000_000_000, text('message 10')))
+            database.commit()
+            shutil.copytree(path, tmp_path / 'left')
+        with Bag(tmp_path / 'left') as bag:
+            assert numbers(bag) == list(range(11))
 
     def test_sqlite_of_which_nothing_is_left(self, tmp_path):
         os.truncate(write_bag(tmp_path / 'bag', 'sqlite3') / 'bag.db3', 1000)

@@ -46,6 +46,11 @@ def statuses(graph):
                 lambda: next((s for a in arrays for s in a.status if text in s.message), None),
                 f'{text!r} in the diagnostics', timeout_s)
 
+        def values_after_a_result(self):
+            """Return the newest values, once a frame was processed."""
+            values = {v.key: v.value for a in arrays for s in a.status for v in s.values}
+            return values if values.get('processed', '0') != '0' else {}
+
     return Statuses()
 
 
@@ -103,7 +108,7 @@ def test_a_cat_is_detected_under_the_pictures_own_header(
     changed = (drawn != original).any(axis=2)
     assert 0.005 < changed.mean() < 0.2
     assert not changed[60:120, 150:250].any()
-    values = {v.key: v.value for v in statuses.waits_for('active').values}
+    values = graph.wait_for(statuses.values_after_a_result, 'figures in the diagnostics')
     assert {'age_p50_ms', 'age_p95_ms', 'age_p99_ms', 'rate_hz', 'failed'} <= values.keys()
 
 
