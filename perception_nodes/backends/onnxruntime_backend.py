@@ -1,19 +1,32 @@
 """Detectors in ONNX files, through onnxruntime."""
 
 from collections.abc import Sequence
+import logging
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from perception_nodes.backends.heads import HEADS
+from perception_nodes.backends.heads import HEADS, is_end_to_end, Outputs, ScoreColumns
 from perception_nodes.backends.preprocess import network_input
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import Detections
 
+log = logging.getLogger(__name__)
+
+_INPUT_DTYPES = {
+    'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
+
 
 class OnnxDetector:
-    """A detector whose boxes one of :data:`~perception_nodes.backends.heads.HEADS` reads."""
+    """
+    A detector whose boxes one of :data:`~perception_nodes.backends.heads.HEADS` reads.
+
+    The network runs once on construction, so that one which is not what the manifest says is
+    refused then.
+
+    :raises ValueError: If its input, its outputs or its classes are not the manifest's.
+    """
 
     def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
         if entry.head not in HEADS:
@@ -23,9 +36,19 @@ class OnnxDetector:
         self.class_names = entry.class_names
         self._session = session
         self._input = entry.input
-        self._read_head = HEADS[entry.head]
-        self._names = [output.name for output in session.get_outputs()]
-        self._column_ids = _column_ids(entry)
+        self._size = (entry.input.width, entry.input.height)
+        self._read = HEADS[entry.head].read
+        self._columns = ScoreColumns(entry.class_names)
+        self._output_names = [output.name for output in session.get_outputs()]
+        try:
+            self._input_name, self._dtype = _image_input(session, entry)
+            outputs = self._run(np.zeros((entry.input.height, entry.input.width, 3), np.uint8))[0]
+            self._read(outputs, self._size, self._columns)
+        except ValueError as error:
+            raise ValueError(f"model '{entry.name}': {error}") from error
+        self.needs_suppression = HEADS[entry.head].needs_suppression and not (
+            entry.head == 'yolo'
+            and is_end_to_end(next(iter(outputs.values())).shape, self._columns, self._size))
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
@@ -33,18 +56,50 @@ class OnnxDetector:
         return [self._predict_one(frame) for frame in frames]
 
     def _predict_one(self, rgb: npt.NDArray[np.uint8]) -> Detections:
-        pixels, resize = network_input(rgb, self._input)
-        feed = {self._session.get_inputs()[0].name: pixels[None]}
-        values = [value[0] for value in self._session.run(None, feed)]
-        outputs = dict(zip(self._names, values, strict=True))
-        size = (self._input.width, self._input.height)
-        found = self._read_head(outputs, size, self._column_ids)
+        outputs, resize = self._run(rgb)
+        found = self._read(outputs, self._size, self._columns)
         return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
 
+    def _run(self, rgb: npt.NDArray[np.uint8]) -> tuple[Outputs, Any]:
+        pixels, resize = network_input(rgb, self._input)
+        feed = {self._input_name: pixels[None].astype(self._dtype, copy=False)}
+        values = self._session.run(None, feed)
+        outputs = {name: np.asarray(value[0], np.float32)
+                   for name, value in zip(self._output_names, values, strict=True)}
+        return outputs, resize
 
-def load_detector(entry: ModelEntry, device: str) -> OnnxDetector:
+
+def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> OnnxDetector:
     """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
+    if half_precision:
+        raise ValueError(
+            f"model '{entry.name}': half_precision is true, but an ONNX file has the precision it "
+            'was exported with; set it to false, or export the network in 16 bits')
     return OnnxDetector(_open(entry, device), entry)
+
+
+def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
+    """Return the name and dtype of the input, which must be one image of the manifest's size."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        found = ', '.join(f'{i.name} {i.shape}' for i in inputs)
+        raise ValueError(
+            f'the network asks for {found}; expected one image, (1, 3, height, width) or (1, '
+            'height, width, 3): export it without its pre- and post-processing')
+    image = entry.input
+    wanted = (3, image.height, image.width)
+    if image.layout == 'NHWC':
+        wanted = (image.height, image.width, 3)
+    # sizes that are free have names
+    if any(isinstance(n, int) and n != want
+           for n, want in zip(inputs[0].shape[1:], wanted, strict=True)):
+        raise ValueError(
+            f'the network takes images of shape {tuple(inputs[0].shape[1:])} only, not {wanted} '
+            f'({image.layout}); leave input_size empty, or correct the manifest')
+    if inputs[0].type not in _INPUT_DTYPES:
+        raise ValueError(
+            f'the network takes {inputs[0].type}; supported are {", ".join(_INPUT_DTYPES)}')
+    return inputs[0].name, _INPUT_DTYPES[inputs[0].type]
 
 
 def _open(entry: ModelEntry, device: str) -> onnxruntime.InferenceSession:
@@ -53,8 +108,8 @@ def _open(entry: ModelEntry, device: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    path = entry.verified_path()
     providers = _providers(device)
+    path = entry.verified_path()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime has no common base for its errors
@@ -62,10 +117,11 @@ def _open(entry: ModelEntry, device: str) -> onnxruntime.InferenceSession:
             f"model '{entry.name}': onnxruntime cannot load {path}: {error}") from error
     # it falls back to the CPU without a word
     taken, asked = session.get_providers()[0], _name(providers[0])
-    if taken != asked:
+    if taken != asked and device != 'auto':
         raise ValueError(
             f"model '{entry.name}' was asked onto {asked} but onnxruntime took {taken}; "
             "check the GPU's driver and libraries, or set device to 'cpu'")
+    log.info("model '%s' runs on %s", entry.name, taken)
     return session
 
 
@@ -88,11 +144,3 @@ def _providers(device: str) -> list[Any]:
 
 def _name(provider: Any) -> str:
     return provider if isinstance(provider, str) else str(provider[0])
-
-
-def _column_ids(entry: ModelEntry) -> npt.NDArray[np.int64]:
-    """Return the class id of each score column; columns are ids counted from the smallest one."""
-    first, last = min(entry.class_names), max(entry.class_names)
-    ids = np.arange(first, last + 1)
-    known = np.isin(ids, np.fromiter(entry.class_names, np.int64))
-    return np.where(known, ids, -1)

@@ -7,16 +7,32 @@ from perception_nodes.core.manifest import ModelEntry
 
 _LOADERS = {
     ('detection', 'onnxruntime'): 'onnxruntime_backend:load_detector',
+    ('detection', 'torchvision'): 'torchvision_backend:load_detector',
+    ('detection', 'ultralytics'): 'ultralytics_backend:load_detector',
+}
+
+_INSTALL = {
+    'onnxruntime': 'pip install onnxruntime',
+    'torch': 'pip install torch torchvision',
+    'torchvision': 'pip install torch torchvision',
+    'ultralytics': 'pip install ultralytics-opencv-headless (its licence is AGPL-3.0, which may '
+                   'bind the program that uses it)',
 }
 
 
-def load_model(entry: ModelEntry, device: str = 'auto') -> Any:
+def load_model(
+    entry: ModelEntry, device: str = 'auto', *, half_precision: bool = False,
+    input_size: tuple[int, ...] = (),
+) -> Any:
     """
     Load the weights of a manifest entry onto a device.
 
     :param device: ``auto``, ``cpu`` or ``cuda:N``.
+    :param half_precision: Whether to compute in 16 bits.
+    :param input_size: Width and height of the network's input, pixels; empty: the model's own.
     :return: An object of the protocol that ``entry.task`` names.
-    :raises ValueError: If the backend cannot do the task, or the weights are not the right ones.
+    :raises ValueError: If the backend cannot do the task on this device, or the weights are not
+        the right ones.
     :raises FileNotFoundError: If the weights are missing.
     :raises ImportError: If the backend's package is not installed.
     """
@@ -27,5 +43,12 @@ def load_model(entry: ModelEntry, device: str = 'auto') -> Any:
             f"model '{entry.name}' asks for backend '{entry.backend}', which cannot do "
             f'{entry.task}; choose one of {", ".join(known) or "none"}')
     module, function = _LOADERS[key].split(':')
-    loader = getattr(import_module(f'perception_nodes.backends.{module}'), function)
-    return loader(entry, device)
+    try:
+        loader = getattr(import_module(f'perception_nodes.backends.{module}'), function)
+        return loader(entry.with_input_size(input_size), device, half_precision)
+    except ModuleNotFoundError as error:
+        if error.name not in _INSTALL:
+            raise
+        raise ImportError(
+            f"model '{entry.name}' needs {error.name}, which is not installed: "
+            f'{_INSTALL[error.name]}') from error

@@ -1,7 +1,9 @@
 """Object detection on arrays: the parameters, and a model with the filtering all callers want."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+import difflib
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +23,73 @@ class DetectionParams(Params):
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
     device: str = param(
         'auto', "Where the network runs: 'auto' (a GPU where there is one), 'cpu' or 'cuda:N'.")
+    half_precision: bool = param(
+        False, 'Run the network in 16 bits: faster on a GPU, refused on a CPU.')
+    input_size: tuple[int, ...] = param(
+        (), "Width and height of the network's input; empty: the model's own. Only some "
+        'networks can be given another.', unit='px', ge=1, le=16384)
+    camera_domain: str = param(
+        'auto', "Whether the camera is real; 'auto' takes it as simulated under use_sim_time.",
+        choices=('auto', 'real', 'simulation'))
+    allow_domain_mismatch: bool = param(
+        False, 'Accept weights trained only in simulation on a real camera.')
     score_threshold: float = param(
         0.5, 'Lowest score that is published.', ge=0.0, le=1.0, dynamic=True)
+    class_score_thresholds: tuple[str, ...] = param(
+        (), "Other lowest scores for some classes, each written as 'name=0.4'.", dynamic=True)
+    classes: tuple[str, ...] = param(
+        (), 'Names of the classes to publish; empty: all.', dynamic=True)
     nms_iou: float = param(
-        0.6, 'Largest overlap (intersection over union) of two boxes of one class.',
-        ge=0.0, le=1.0, dynamic=True)
+        0.6, 'Largest overlap (intersection over union) of two boxes of one class; models that '
+        'give one box per object ignore it.', ge=0.0, le=1.0, dynamic=True)
     max_detections: int = param(
         100, 'Boxes kept per image, best first.', ge=1, dynamic=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.input_size) not in (0, 2):
+            raise ValueError(
+                f"parameter 'input_size' is {list(self.input_size)}; it must be empty or two "
+                'numbers, width and height')
+        self.class_thresholds()
+
+    def class_thresholds(self) -> dict[str, float]:
+        """
+        Return the lowest score of each class that has its own.
+
+        :raises ValueError: If an entry is not written as ``name=0.4``.
+        """
+        thresholds = {}
+        for text in self.class_score_thresholds:
+            name, _, number = text.rpartition('=')
+            thresholds[name.strip()] = value = _number(number)
+            if not name.strip() or not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f"parameter 'class_score_thresholds' contains '{text}'; each entry must be a "
+                    "class, '=' and a score from 0 to 1, for example 'person=0.4'")
+        return thresholds
+
 
 class ObjectDetector:
-    """A detector model and what is kept of its boxes."""
+    """
+    A detector model and what is kept of its boxes.
+
+    :raises ValueError: If the parameters name a class that the model does not know.
+    """
 
     def __init__(self, model: DetectorModel, params: DetectionParams) -> None:
         self.model = model
         self.params = params
+
+    @property
+    def params(self) -> DetectionParams:
+        """The parameters; setting them changes nothing if the model lacks a class they name."""
+        return self._params
+
+    @params.setter
+    def params(self, params: DetectionParams) -> None:
+        self._lowest_scores = lowest_scores(params, self.model.class_names)
+        self._params = params
 
     def detect(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """
@@ -48,11 +102,54 @@ class ObjectDetector:
         return [self._select(f, frame.shape[:2]) for f, frame in zip(found, frames, strict=True)]
 
     def _select(self, found: Detections, shape: tuple[int, int]) -> Detections:
-        found = found[found.scores >= self.params.score_threshold]
-        kept = found[non_maximum_suppression(
-            found.boxes_xyxy, found.scores, found.class_ids,
-            self.params.nms_iou, self.params.max_detections)]
+        found = found[found.scores >= self._lowest_scores[found.class_ids]]
+        kept = found[self._best(found)]
         height, width = shape
         limits = np.array([width, height, width, height], np.float32)
         return Detections(
             np.clip(kept.boxes_xyxy, np.float32(0.0), limits), kept.scores, kept.class_ids)
+
+    def _best(self, found: Detections) -> npt.NDArray[np.int64]:
+        if not self.model.needs_suppression:
+            return np.argsort(-found.scores, kind='stable')[:self.params.max_detections]
+        return non_maximum_suppression(
+            found.boxes_xyxy, found.scores, found.class_ids,
+            self.params.nms_iou, self.params.max_detections)
+
+
+def lowest_scores(
+    params: DetectionParams, class_names: Mapping[int, str]
+) -> npt.NDArray[np.float32]:
+    """
+    Return the lowest score to keep of each class id; +inf for ids that are not wanted.
+
+    :return: (largest id + 1,) float32.
+    :raises ValueError: If a class is named that is not in ``class_names``.
+    """
+    own = params.class_thresholds()
+    _check_names('class_score_thresholds', own, class_names.values())
+    _check_names('classes', params.classes, class_names.values())
+    lowest = np.full(max(class_names) + 1, np.inf, np.float32)
+    for class_id, name in class_names.items():
+        if not params.classes or name in params.classes:
+            lowest[class_id] = own.get(name, params.score_threshold)
+    return lowest
+
+
+def _check_names(parameter: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name.lower(), known, n=3)
+            hint = (f'did you mean {" or ".join(map(repr, close))}?' if close
+                    else f'there are {", ".join(known)}')
+            raise ValueError(
+                f"parameter '{parameter}' names class '{name}', which the model does not know; "
+                f'{hint}')
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -16,6 +16,7 @@ class DetectorModel(Protocol):
     """Finds boxes. Owns its resizing and normalisation: callers hand over raw pixels."""
 
     class_names: Mapping[int, str]
+    needs_suppression: bool  # whether it may give several boxes for one object
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """

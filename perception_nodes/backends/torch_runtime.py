@@ -1,0 +1,109 @@
+"""What the backends on torch share: the device, the precision, and weights as plain tensors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+import pickle
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+# before, a file could run code in spite of weights_only=True (CVE-2025-32434)
+_FIRST_SAFE_TORCH = (2, 6)
+
+
+def choose_device(device: str, half_precision: bool) -> torch.device:
+    """
+    Return where a network is to run, and keep torch to one CPU thread.
+
+    :param device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    :raises ValueError: If there is no such device, or it does not gain by 16 bits.
+    """
+    # two threads make small operations many times slower on a busy machine
+    torch.set_num_threads(1)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == 'auto':
+        device = 'cuda:0' if gpus else 'cpu'
+    kind, _, index = device.partition(':')
+    if device != 'cpu' and (kind != 'cuda' or not (index or '0').isdigit()):
+        raise ValueError(f"device is '{device}'; it must be 'auto', 'cpu' or 'cuda:N'")
+    if kind == 'cuda' and int(index or 0) >= gpus:
+        there = f'only {gpus} CUDA device(s), counted from 0' if gpus else 'no CUDA device'
+        raise ValueError(
+            f"device is '{device}', but torch finds {there}; check the GPU's driver and torch's "
+            "CUDA version, or set device to 'auto' or 'cpu'")
+    if device == 'cpu' and half_precision:
+        raise ValueError(
+            'half_precision is true, but the network runs on the CPU, where 16 bits are slower '
+            'than 32; set it to false or device to a GPU')
+    return torch.device(kind, int(index or 0)) if kind == 'cuda' else torch.device('cpu')
+
+
+@contextmanager
+def inference(device: torch.device, half_precision: bool) -> Iterator[None]:
+    """
+    Compute without gradients, in 16 bits where asked.
+
+    Autocast leaves the arithmetic of boxes in 32 bits: 16 of them resolve half a pixel.
+    """
+    with torch.inference_mode(), torch.autocast(
+            device.type, dtype=torch.float16, enabled=half_precision):
+        yield
+
+
+def image_tensor(pixels: npt.NDArray[np.float32], device: torch.device) -> torch.Tensor:
+    """Return (N, 3, H, W) float32 pixels on a device, in the memory order convolutions like."""
+    return torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+
+
+def require_safe_loading() -> None:
+    """
+    Refuse to open pickled weights where opening them could run code.
+
+    :raises ImportError: If torch is too old.
+    """
+    version = tuple(int(part) for part in torch.__version__.split('.')[:2])
+    if version < _FIRST_SAFE_TORCH:
+        raise ImportError(
+            f'torch {torch.__version__} may run code that is hidden in a weights file; install '
+            'torch 2.6 or newer, or convert the weights to safetensors')
+
+
+def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """
+    Read named tensors without executing anything that the file says.
+
+    :param path: A ``.safetensors`` file, or one written by ``torch.save(model.state_dict())``.
+    :raises ValueError: If the file holds anything else.
+    :raises ImportError: If safetensors is needed and missing, or torch is too old.
+    """
+    if path.suffix == '.safetensors':
+        return _load_safetensors(path)
+    require_safe_loading()
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        first_line = str(error).partition('\n')[0]
+        raise ValueError(
+            f'{path} was not opened: it is damaged, or holds more than weights, which could run '
+            f'code; save the network with torch.save(model.state_dict()) ({first_line})'
+        ) from error
+    if not isinstance(state, dict) or not all(
+            isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(
+            f'{path} holds no named tensors; save the network with '
+            'torch.save(model.state_dict())')
+    return state
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise ImportError(f'{path} needs another package: pip install safetensors') from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f'{path} is no safetensors file: {error}') from error

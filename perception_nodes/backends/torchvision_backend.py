@@ -1,0 +1,160 @@
+"""Torchvision's detectors by their names there, with weights from a local file."""
+
+from collections.abc import Sequence
+import difflib
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.backends.heads import SCORE_FLOOR
+from perception_nodes.backends.torch_runtime import (
+    choose_device,
+    image_tensor,
+    inference,
+    load_state_dict,
+)
+from perception_nodes.core.manifest import ModelEntry
+from perception_nodes.core.types import Detections
+import torch
+from torch.overrides import TorchFunctionMode
+from torchvision.models import detection, get_model, list_models
+
+log = logging.getLogger(__name__)
+
+# more than any of the networks proposes: duplicates are left for the caller to suppress
+_ALL = 10_000
+# beginnings of the sha256 of weights from before frozen normalisation had an epsilon;
+# torchvision's own loader treats them the same way
+_TRAINED_WITHOUT_EPSILON = ('258fb6c6', 'bf2d0c1e', 'eeacb38b')
+
+
+class TorchvisionDetector:
+    """A network of ``torchvision.models.detection``, which resizes and normalises by itself."""
+
+    needs_suppression = True
+
+    def __init__(self, network: torch.nn.Module, entry: ModelEntry, device: torch.device,
+                 half_precision: bool) -> None:
+        self.class_names = entry.class_names
+        self._ids = np.fromiter(entry.class_names, np.int64)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().to(device)
+        self._device = device
+        self._half_precision = half_precision
+
+    def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
+        images = [
+            image_tensor(frame.transpose(2, 0, 1)[None].astype(np.float32), self._device)[0] / 255
+            for frame in frames]
+        with inference(self._device, self._half_precision):
+            answers = self._network(images)
+        return [self._detections(answer) for answer in answers]
+
+    def _detections(self, answer: dict[str, torch.Tensor]) -> Detections:
+        boxes, scores, labels = (
+            answer[name].cpu().numpy() for name in ('boxes', 'scores', 'labels'))
+        # the numbers that COCO leaves out
+        owned = np.isin(labels, self._ids)
+        return Detections(
+            boxes[owned].astype(np.float32), scores[owned].astype(np.float32),
+            labels[owned].astype(np.int64))
+
+
+def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> TorchvisionDetector:
+    """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
+    place = choose_device(device, half_precision)
+    state = load_state_dict(entry.verified_path())
+    try:
+        network = _network(entry)
+        _load(network, state, entry)
+        _set_input_size(network, entry)
+    except ValueError as error:
+        raise ValueError(f"model '{entry.name}': {error}") from error
+    _keep_every_box(network)
+    log.info("model '%s' runs on %s", entry.name, place)
+    return TorchvisionDetector(network, entry, place, half_precision)
+
+
+class Uninitialised(TorchFunctionMode):
+    """Leaves out the random numbers that weights would replace; VGG takes seconds for them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Skip the functions of ``torch.nn.init``, which return the tensor they are given."""
+        if getattr(func, '__module__', None) == 'torch.nn.init':
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
+def architectures() -> list[str]:
+    """Return the names of torchvision's detectors of boxes."""
+    return [name for name in list_models(module=detection) if not name.startswith('keypoint')]
+
+
+def _network(entry: ModelEntry) -> torch.nn.Module:
+    """Build the untrained network; torchvision counts classes from 0, the background."""
+    known = architectures()
+    if entry.architecture not in known:
+        close = difflib.get_close_matches(entry.architecture, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f'there are {", ".join(known)}'
+        raise ValueError(
+            f"torchvision has no detector '{entry.architecture}'; {hint}")
+    # both None: torchvision would download them
+    with Uninitialised():
+        return get_model(entry.architecture, weights=None, weights_backbone=None,
+                         num_classes=max(entry.class_names) + 1)
+
+
+def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], entry: ModelEntry) -> None:
+    expected = network.state_dict()
+    # frozen normalisation, as torchvision trains it, does not count batches
+    missing, unknown = (
+        sorted(name for name in names if not name.endswith('.num_batches_tracked'))
+        for names in (expected.keys() - state, state.keys() - expected))
+    if missing or unknown:
+        raise ValueError(
+            f'the weights are not those of {entry.architecture}: {len(missing)} of its '
+            f'{len(expected)} tensors are missing and {len(unknown)} are unknown, for example '
+            f'{(missing + unknown)[0]}')
+    for name, tensor in expected.items():
+        if name in state and tensor.shape != state[name].shape:
+            raise ValueError(_other_shape(name, tensor, state[name], entry))
+    network.load_state_dict(state, strict=False)
+    if entry.sha256[:8] in _TRAINED_WITHOUT_EPSILON:
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.0
+
+
+def _other_shape(
+    name: str, ours: torch.Tensor, theirs: torch.Tensor, entry: ModelEntry
+) -> str:
+    """Return the sentence for a tensor that does not fit."""
+    classes, rest = divmod(theirs.numel() * (max(entry.class_names) + 1), ours.numel())
+    if not rest and any(part in name for part in ('cls', 'class', 'predictor')):
+        return (f'the network has {classes} classes counting the background 0, but the manifest '
+                f'names {len(entry.class_names)} with ids from {min(entry.class_names)} to '
+                f'{max(entry.class_names)}; correct its classes or take the file they belong to')
+    return (f'the weights are not those of {entry.architecture}: {name} has shape '
+            f'{tuple(theirs.shape)}, expected {tuple(ours.shape)}')
+
+
+def _set_input_size(network: Any, entry: ModelEntry) -> None:
+    """Let images be scaled until the short side or the long side is that of the manifest."""
+    long, short = sorted((entry.input.width, entry.input.height), reverse=True)
+    fixed = network.transform.fixed_size
+    if fixed is None:
+        network.transform.min_size, network.transform.max_size = (short,), long
+    elif (entry.input.width, entry.input.height) != tuple(fixed):
+        raise ValueError(
+            f'{entry.architecture} takes {fixed[0]}x{fixed[1]} pixels only, not '
+            f'{entry.input.width}x{entry.input.height}; leave input_size empty')
+
+
+def _keep_every_box(network: Any) -> None:
+    """Take the network's own thresholds out of the way, and what serves no box."""
+    last = getattr(network, 'roi_heads', network)
+    last.score_thresh, last.nms_thresh, last.detections_per_img = SCORE_FLOOR, 1.0, _ALL
+    if last is not network:
+        last.mask_roi_pool = last.mask_head = last.mask_predictor = None

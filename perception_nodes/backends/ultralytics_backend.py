@@ -1,0 +1,165 @@
+"""
+YOLO and RT-DETR checkpoints of ultralytics: their networks only, none of its machinery.
+
+Ultralytics is AGPL-3.0 and therefore optional. Its predictor is left out because it reports its
+use, downloads, installs packages and runs what checkpoints say; the network alone does not.
+"""
+
+import atexit
+from collections.abc import Sequence
+import inspect
+import logging
+import os
+from pathlib import Path
+import shutil
+import tempfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.backends import heads
+from perception_nodes.backends.preprocess import network_input, Resize, smallest_letterbox
+from perception_nodes.backends.torch_runtime import (
+    choose_device,
+    image_tensor,
+    inference,
+    require_safe_loading,
+)
+from perception_nodes.core.manifest import ModelEntry, ModelInput
+from perception_nodes.core.types import Detections
+import torch
+
+log = logging.getLogger(__name__)
+
+# of segmenters and pose networks the boxes are taken
+_KINDS = ('DetectionModel', 'SegmentationModel', 'PoseModel', 'RTDETRDetectionModel')
+_QUIET = {'YOLO_OFFLINE': 'true', 'YOLO_AUTOINSTALL': 'false', 'YOLO_VERBOSE': 'false'}
+
+
+class UltralyticsDetector:
+    """The network inside a checkpoint, read by the same heads as exported networks."""
+
+    def __init__(self, network: Any, entry: ModelEntry, device: torch.device,
+                 half_precision: bool) -> None:
+        self.class_names = entry.class_names
+        self._columns = heads.ScoreColumns(entry.class_names)
+        self._input = entry.input
+        self._stride = max(32, int(network.stride.max()))
+        self._is_transformer = type(network).__name__ == 'RTDETRDetectionModel'
+        self._is_end_to_end = bool(getattr(network.model[-1], 'end2end', False))
+        self._channels = 4 + len(network.names)  # further ones are masks or key points
+        self.needs_suppression = not (self._is_transformer or self._is_end_to_end)
+        self._network = network.to(device, memory_format=torch.channels_last)
+        self._device = device
+        self._half_precision = half_precision
+
+    def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
+        prepared = [self._prepare(frame) for frame in frames]
+        batches = [np.stack([pixels for pixels, _, _ in prepared])]
+        if len({pixels.shape for pixels, _, _ in prepared}) > 1:
+            batches = [pixels[None] for pixels, _, _ in prepared]
+        raw = [one for batch in batches for one in self._run(batch)]
+        return [self._detections(one, resize, (spec.width, spec.height))
+                for one, (_, resize, spec) in zip(raw, prepared, strict=True)]
+
+    def _prepare(
+        self, rgb: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], Resize, ModelInput]:
+        height, width = rgb.shape[:2]
+        spec = smallest_letterbox(width, height, self._input, self._stride)
+        return *network_input(rgb, spec), spec
+
+    def _run(self, pixels: npt.NDArray[np.float32]) -> list[heads.Outputs]:
+        """Return the raw outputs of each image of a batch."""
+        with inference(self._device, self._half_precision):
+            decoded, raw = self._network(image_tensor(pixels, self._device))
+        if self._is_transformer:
+            # of the last decoder layer, before what the versions of ultralytics do differently
+            outputs = {'boxes': raw[0][-1], 'logits': raw[1][-1]}
+        else:
+            # segmenters add what their masks are made of
+            outputs = {'decoded': decoded[0] if isinstance(decoded, tuple) else decoded}
+        arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
+        return [{name: value[i] for name, value in arrays.items()} for i in range(len(pixels))]
+
+    def _detections(
+        self, outputs: heads.Outputs, resize: Resize, size: tuple[int, int]
+    ) -> Detections:
+        if self._is_transformer:
+            found = heads.detr(outputs, size, self._columns)
+        elif self._is_end_to_end:
+            found = heads.yolo_end_to_end(outputs['decoded'][:, :6], self._columns)
+        else:
+            found = heads.yolo_scores(outputs['decoded'][:self._channels].T, self._columns)
+        return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
+
+
+def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> UltralyticsDetector:
+    """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
+    place = choose_device(device, half_precision)
+    try:
+        network = _network(entry.verified_path())
+        if any(side % max(32, int(network.stride.max()))
+               for side in (entry.input.width, entry.input.height)):
+            raise ValueError(
+                f'the input is {entry.input.width}x{entry.input.height}; both must be multiples '
+                f'of {max(32, int(network.stride.max()))} pixels')
+        heads.ScoreColumns(entry.class_names).ids(len(network.names))
+    except ValueError as error:
+        raise ValueError(f"model '{entry.name}': {error}") from error
+    log.info("model '%s' runs on %s", entry.name, place)
+    return UltralyticsDetector(network, entry, place, half_precision)
+
+
+def _network(path: Path) -> Any:
+    """
+    Return the trained network of a checkpoint, ready for inference.
+
+    :raises ValueError: If the file holds anything but the classes that ultralytics knows.
+    """
+    tasks = _import_tasks()
+    # under a name of our own: it looks for files called yolov5*.pt elsewhere, and downloads them
+    with tempfile.TemporaryDirectory() as folder:
+        alias = Path(folder) / 'weights.pt'
+        alias.symlink_to(path.absolute())
+        try:
+            checkpoint, _ = tasks.torch_safe_load(alias, safe_only=True)
+        except Exception as error:  # it has many, of no common base
+            first_line = str(error).partition('\n')[0].replace(str(alias), path.name)
+            raise ValueError(
+                f'{path} was not opened: it is damaged, or holds more than a network of '
+                f'ultralytics, which could run code ({first_line})') from error
+    network = checkpoint.get('ema') or checkpoint.get('model')
+    if type(network).__name__ not in _KINDS:
+        raise ValueError(
+            f'{path} holds a {type(network).__name__}; supported are {", ".join(_KINDS)}')
+    network = network.float().eval()
+    for module in network.modules():
+        # checkpoints from before torch 1.11 lack it
+        if isinstance(module, torch.nn.Upsample):
+            module.recompute_scale_factor = None
+    return network.fuse(verbose=False)
+
+
+def _import_tasks() -> Any:
+    """
+    Import the networks of ultralytics with its downloads, reports and installations switched off.
+
+    :raises ImportError: If this version cannot open a checkpoint without executing it.
+    """
+    os.environ.update(_QUIET)
+    if 'YOLO_CONFIG_DIR' not in os.environ:
+        # its settings file otherwise lands in the user's home
+        folder = tempfile.mkdtemp(prefix='perception_nodes_ultralytics_')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ['YOLO_CONFIG_DIR'] = folder
+    from ultralytics import __version__
+    from ultralytics.nn import tasks
+
+    require_safe_loading()  # with an older torch it would open the file the unsafe way
+    if 'safe_only' not in inspect.signature(tasks.torch_safe_load).parameters:
+        raise ImportError(
+            f'ultralytics {__version__} runs whatever a checkpoint says; install 8.4.190 or newer'
+            ': pip install -U ultralytics-opencv-headless')
+    return tasks
