@@ -1,0 +1,97 @@
+"""Verbs as a user runs them, beside a node that watches."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+
+class Verb:
+    """A running ``perception`` command."""
+
+    def __init__(self, *words, **popen):
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', 'perception_nodes.cli', *map(str, words)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
+
+    def interrupt(self, number=signal.SIGINT):
+        self._process.send_signal(number)
+
+    def wait_for(self, words, timeout_s=20.0):
+        """Read standard error until ``words`` appear."""
+        said = []
+        watchdog = threading.Timer(timeout_s, self._process.kill)
+        watchdog.start()
+        while words not in ''.join(said[-1:]):
+            said.append(self._process.stderr.readline())
+            assert said[-1], f'ended without "{words}": {"".join(said)}'
+        watchdog.cancel()
+
+    def finish(self, code=0, timeout_s=30.0):
+        """Wait for the end and return what it wrote to standard output and error."""
+        try:
+            shown, said = self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        assert self._process.returncode == code, said
+        assert 'Traceback' not in said
+        return shown, said
+
+    def stop(self):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@pytest.fixture
+def run():
+    """Return a function that starts a verb; none outlives the test."""
+    verbs = []
+
+    def start(*words, **popen):
+        verbs.append(Verb(*words, **popen))
+        return verbs[-1]
+
+    yield start
+    for verb in verbs:
+        verb.stop()
+
+
+@pytest.fixture
+def session():
+    """Return a node of the test's own on the graph."""
+    from perception_nodes.ros.session import Session
+    with Session('test') as open_session:
+        yield open_session
+
+
+class Listener:
+    """Keeps what arrives on a topic, and when."""
+
+    def __init__(self, session, message, topic, qos):
+        self.messages = []
+        self.times_s = []
+        self._session = session
+        self._subscription = session.node.create_subscription(message, topic, self._keep, qos)
+
+    def wait_for(self, count, timeout_s=15.0):
+        assert self._session.wait_for(lambda: len(self.messages) >= count, timeout_s), (
+            f'{len(self.messages)} of {count} message(s) came')
+        return self.messages
+
+    def _keep(self, message):
+        self.messages.append(message)
+        self.times_s.append(time.monotonic())
+
+
+@pytest.fixture
+def listen(session):
+    """Return a function that subscribes."""
+    def subscribe(message, topic, qos=10):
+        return Listener(session, message, topic, qos)
+
+    return subscribe
