@@ -1,0 +1,17 @@
+"""What the pixels and objects of the simulator are called."""
+
+from types import MappingProxyType
+
+CLASS_NAMES = MappingProxyType(dict(enumerate((
+    'floor', 'wall', 'door_frame', 'table', 'chair', 'shelf', 'sofa', 'person', 'box', 'can',
+    'bottle', 'mug', 'bowl', 'ball', 'plate', 'book', 'tool', 'jar', 'fruit', 'tube', 'bin',
+    'plant'))))
+VOID = 255  # sky, and the robot itself
+FIRST_OBJECT = 3  # detection uses the classes from here on; those before are structure
+
+_IDS = {name: i for i, name in CLASS_NAMES.items()}
+
+
+def class_id(name: str) -> int:
+    """Return the id of a class; a name that does not exist raises KeyError."""
+    return _IDS[name]
