@@ -20,7 +20,7 @@ from perception_nodes.ros import transport
 import rclpy
 from rclpy.context import Context
 from rclpy.exceptions import InvalidTopicNameException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -33,7 +33,8 @@ class Session:
     Opens the graph, spins one node in a thread, and leaves nothing behind.
 
     Signals stay with the program: an interrupt is an ordinary ``KeyboardInterrupt`` in its main
-    thread. A callback that raises ends the program the same way, with the callback's error.
+    thread. A callback that raises ends the program the same way, with the callback's error
+    (where interrupts are ignored, when the session is left).
     """
 
     def __init__(self, node_name: str) -> None:
@@ -45,6 +46,8 @@ class Session:
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node(self._node_name, context=self._context, start_parameter_services=False)
+        self._closing = False
+        self._close_request = self.node.create_guard_condition(lambda: None)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name='session', daemon=True)
@@ -53,8 +56,11 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        self._executor.shutdown()
+        # shutting an executor down while it prepares to wait leaves it waiting for ever
+        self._closing = True
+        self._close_request.trigger()
         self._thread.join()
+        self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
         if self._failure is not None:
@@ -86,12 +92,12 @@ class Session:
 
     def _spin(self) -> None:
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
+            while not self._closing:
+                self._executor.spin_once()
         except BaseException as error:  # kept for the main thread, which is woken here
             self._failure = error
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            if not self._closing:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def message_class(type_name: str) -> Any:
