@@ -5,8 +5,6 @@ What needs the graph is imported once the arguments are right.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, ExitStack
 import logging
 import os
 from pathlib import Path
@@ -19,7 +17,6 @@ from perception_nodes.cli.viewer.server import listen, PageServer
 
 if TYPE_CHECKING:
     from perception_nodes.cli.viewer.watcher import Watcher
-    from perception_nodes.ros.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -56,40 +53,22 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(listen(arguments.host, arguments.port))
+    with listen(arguments.host, arguments.port) as listener:
         if arguments.save is not None:
             arguments.save.mkdir(parents=True, exist_ok=True)
+        from perception_nodes.cli.viewer.watcher import Watcher
         from perception_nodes.ros.session import Session
-        session = stack.enter_context(Session('perception_view'))
-        watcher = stack.enter_context(
-            serving(session, listener, arguments.topics, arguments.rate, arguments.save))
-        announce(listener)
-        try:
-            threading.Event().wait(arguments.duration)
-        finally:
-            if arguments.save is not None:
-                log.info('saved %d picture(s) in %s', watcher.saved, arguments.save)
+        with Session('perception_view') as session:
+            watcher = Watcher(session, arguments.topics, arguments.rate, arguments.save)
+            try:
+                # the watcher ends first: it must not draw for a page that is gone
+                with PageServer(listener, watcher), watcher:
+                    announce(listener)
+                    threading.Event().wait(arguments.duration)
+            finally:
+                if arguments.save is not None:
+                    log.info('saved %d picture(s) in %s', watcher.saved, arguments.save)
         return _exit_code(watcher, arguments)
-
-
-@contextmanager
-def serving(
-    session: 'Session', listener: socket.socket, topics: Sequence[str],
-    rate_hz: float = RATE_HZ, save_to: Path | None = None,
-) -> Iterator['Watcher']:
-    """
-    Serve the page while the ``with`` block runs.
-
-    :param topics: Topics to show; empty shows all.
-    :raises ValueError: If a topic has a name that ROS does not allow.
-    """
-    from perception_nodes.cli.viewer.watcher import Watcher
-    names = [session.topic(name) for name in topics]
-    watcher = Watcher(session, names, rate_hz, save_to)
-    # the watcher ends first: it must not draw for a page that is gone
-    with PageServer(listener, watcher), watcher:
-        yield watcher
 
 
 def announce(listener: socket.socket) -> None:

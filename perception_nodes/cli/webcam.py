@@ -14,8 +14,8 @@ import tempfile
 import time
 
 from perception_nodes.cli.processes import await_nodes, Child
-from perception_nodes.cli.view import add_page_arguments, announce, serving
-from perception_nodes.cli.viewer.server import listen
+from perception_nodes.cli.view import add_page_arguments, announce, RATE_HZ
+from perception_nodes.cli.viewer.server import listen, PageServer
 from perception_nodes.core.detection import DetectionParams
 from perception_nodes.core.manifest import find_model
 
@@ -54,9 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(Child('the detection node', [
                 'perception_nodes.detection_node', '--ros-args', '-r', f'__ns:={_NAMESPACE}',
                 '-r', f'image:={_IMAGES}', '-p', f'model:={model.name}'], logs / 'detection'))]
+        from perception_nodes.cli.viewer.watcher import Watcher
         from perception_nodes.ros.session import Session
         session = stack.enter_context(Session('perception_webcam'))
-        stack.enter_context(serving(session, listener, [_IMAGES, _DETECTIONS]))
+        watcher = Watcher(session, [_IMAGES, _DETECTIONS], RATE_HZ)
+        stack.enter_context(PageServer(listener, watcher))
+        stack.enter_context(watcher)
         await_nodes(session, children, lambda: all(map(
             session.node.count_publishers, (_IMAGES, _DETECTIONS))), _START_TIMEOUT_S)
         announce(listener)

@@ -83,6 +83,8 @@ class Browser:
     def open(self, url):
         """Load a page."""
         self.call('Page.navigate', url=url)
+        self.wait_for(
+            f"location.href.startsWith('{url}') && document.readyState === 'complete'")
 
     def evaluate(self, expression):
         """Return the value of a JavaScript expression in the page."""
@@ -96,7 +98,7 @@ class Browser:
         while not (value := self.evaluate(expression)):
             assert time.monotonic() < deadline, (
                 f'waited {timeout_s} s for {expression}; the page says: '
-                + self.evaluate('document.body.innerText'))
+                + str(self.evaluate('document.body?.innerText')))
             time.sleep(0.05)
         return value
 

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 aiohttp = pytest.importorskip('aiohttp')
 from browser import Browser, find_chromium  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
 from perception_nodes.cli.viewer.watcher import Watcher  # noqa: E402
 from perception_nodes.conversions.encode import (  # noqa: E402
     detections_to_msg,
@@ -26,6 +27,7 @@ from perception_nodes.conversions.encode import (  # noqa: E402
 )
 from perception_nodes.ros.session import Session  # noqa: E402
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vision_msgs.msg import Detection2DArray, LabelInfo  # noqa: E402
@@ -108,7 +110,8 @@ def watch():
             session = stack.enter_context(Session('viewer'))
             watcher = stack.enter_context(Watcher(session, topics, 30.0, save_to))
             pictures = {}
-            watcher.deliver_to(lambda topic, jpeg, picture: pictures.update({topic: picture}))
+            watcher.deliver_to(
+                lambda drawn: pictures.update({drawn.topic: drawn.picture}))
             watcher.look_at(frozenset(topics if look_at is None else look_at))
             return watcher, pictures
 
@@ -184,6 +187,20 @@ def test_mask_of_a_node_with_labels_is_laid_over_the_image(camera, watch):
         picture = captioned(pictures, 'chair')
     expected = 0.55 * GREY + 0.45 * np.array(colour_of(3))
     assert np.abs(picture.rgb - expected).max() <= 1.0
+
+
+def test_age_is_measured_by_the_simulated_clock(camera, watch):
+    watcher, pictures = watch('/camera/image')
+    clock = camera.publisher(Clock, '/clock')
+    pixels = np.zeros((4, 4, 3), np.uint8)
+
+    def each():
+        clock.publish(Clock(clock=Time(sec=1000)))
+        header = header_to_msg(1000 * 10**9 - 250_000_000, 'camera_optical')
+        camera.publisher(Image, '/camera/image').publish(image_to_msg(pixels, 'rgb8', header))
+
+    with camera.running(each, rate_hz=30.0):
+        wait_for(lambda: (card_of(watcher, '/camera/image') or {}).get('p50_ms') == 250.0, 'age')
 
 
 def test_nothing_is_received_while_nobody_looks(camera, watch):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from perception_nodes.cli.viewer.matching import Arrival, Arrivals, ImageQueue, Results
 from perception_nodes.cli.viewer.picture import Layer, Painter, Picture
-from perception_nodes.cli.viewer.scene import ImageFeed, ResultFeed, Scene
+from perception_nodes.cli.viewer.scene import Drawn, ImageFeed, ResultFeed, Scene
 from perception_nodes.core.overlay import colour_of
 import pytest
 
@@ -202,9 +202,11 @@ def test_scene_draws_a_result_that_comes_after_its_image():
     scene.receive('/image', grey(stamp_ns=6), 6)
     assert not list(scene.draw(0.0))
     scene.receive('/boxes', boxes((30, 25, 20, 10), stamp_ns=6), 6)
-    [(topic, stamp_ns, picture)] = scene.draw(0.0)
-    assert (topic, stamp_ns) == ('/image', 6)
-    assert tuple(picture.rgb[25, 20]) == colour_of(3)
+    [drawn] = scene.draw(0.0)
+    assert (drawn.topic, drawn.stamp_ns) == ('/image', 6)
+    assert tuple(drawn.picture.rgb[25, 20]) == colour_of(3)
+    bgr = cv2.imdecode(np.frombuffer(drawn.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr.shape == (48, 64, 3) and np.abs(bgr[40, 55].astype(int) - GREY).max() < 10
 
 
 def test_scene_survives_images_it_cannot_show():
@@ -312,8 +314,8 @@ def test_pictures_are_sent_when_asked_for_and_only_the_newest(page):
             assert json.loads((await stream.receive()).data)['graph'] == 'none'
             await stream.send_json({'want': ['/a']})
             await asyncio.to_thread(source.wait_for, frozenset({'/a'}))
-            source.show('/a', b'first', picture)
-            source.show('/a', b'second', picture)
+            source.show(Drawn('/a', 1, picture, b'first'))
+            source.show(Drawn('/a', 2, picture, b'second'))
             await stream.send_json({'next': '/a'})
             about, jpeg = await next_picture(stream)
             assert jpeg == b'second'

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 import time
 from typing import Any
 
+import cv2
 from perception_nodes.cli.viewer.matching import Arrival, Arrivals, ImageQueue, Results
 from perception_nodes.cli.viewer.picture import Kind, Layer, Painter, Picture
 from perception_nodes.conversions.decode import stamp_ns_from_msg
+
+_JPEG_QUALITY = 85
 
 
 @dataclass(eq=False)
@@ -31,6 +34,16 @@ class ResultFeed:
     arrivals: Arrivals
     class_names: Mapping[int, str] = field(default_factory=dict)
     results: Results = field(default_factory=Results)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A picture on its way to browsers and disk."""
+
+    topic: str
+    stamp_ns: int
+    picture: Picture
+    jpeg: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +72,11 @@ class Scene:
             for feed in self.images.values():
                 feed.queue.answered(topic, key, now_s)
 
-    def draw(self, interval_s: float) -> Iterator[tuple[str, int, Picture]]:
+    def draw(self, interval_s: float) -> Iterator[Drawn]:
         """
         Draw what is due.
 
         :param interval_s: Shortest time between two pictures of one topic.
-        :return: Topic, stamp in nanoseconds and picture.
         """
         for topic, feed in self.images.items():
             now_s = time.monotonic()
@@ -79,14 +91,21 @@ class Scene:
             # half a period of credit, or arrivals out of step with ours would halve the rate
             feed.due_s = max(feed.due_s + interval_s, now_s + 0.5 * interval_s)
             try:
-                feed.picture = feed.painter.paint(image.msg, self._layers(results, image))
+                picture = feed.painter.paint(image.msg, self._layers(results, image))
+                jpeg = _jpeg(picture)
             except Exception as error:  # one bad image must not end the viewer
                 feed.failure = str(error) or type(error).__name__
                 continue
-            feed.failure = feed.picture.failure
-            yield topic, image.key[0], feed.picture
+            feed.picture, feed.failure = picture, picture.failure
+            yield Drawn(topic, image.key[0], picture, jpeg)
 
     def _layers(self, results: Mapping[str, Results], image: Arrival) -> list[Layer]:
         return [
             Layer(topic, self.results[topic].kind, msg, self.results[topic].class_names)
             for topic, found in results.items() if (msg := found.get(image.key)) is not None]
+
+
+def _jpeg(picture: Picture) -> bytes:
+    bgr = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return jpeg.tobytes()

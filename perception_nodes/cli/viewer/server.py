@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web, WSMsgType
-from perception_nodes.cli.viewer.picture import Picture
+from perception_nodes.cli.viewer.scene import Drawn
 
 PAGE = Path(__file__).resolve().parents[1] / 'view_page'
 
@@ -42,7 +42,7 @@ class Source(Protocol):
 
     def look_at(self, topics: frozenset[str] | None) -> None: ...
 
-    def deliver_to(self, show: Callable[[str, bytes, Picture], None]) -> None: ...
+    def deliver_to(self, show: Callable[[Drawn], None]) -> None: ...
 
 
 @dataclass(eq=False)
@@ -84,11 +84,12 @@ class PageServer:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
-    def show(self, topic: str, jpeg: bytes, picture: Picture) -> None:
+    def show(self, drawn: Drawn) -> None:
         """Offer a new picture to the browsers. May be called from any thread."""
-        about = {'topic': topic, 'legend': picture.legend, 'note': picture.note}
+        picture = drawn.picture
+        about = {'topic': drawn.topic, 'legend': picture.legend, 'note': picture.note}
         self._loop.call_soon_threadsafe(
-            self._offer, topic, json.dumps(about).encode() + b'\n' + jpeg)
+            self._offer, drawn.topic, json.dumps(about).encode() + b'\n' + drawn.jpeg)
 
     def _serve(self) -> None:
         try:
@@ -119,7 +120,9 @@ class PageServer:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if not self._is_own(request):
-            raise web.HTTPForbidden(text='this page serves only its own address')
+            raise web.HTTPForbidden(
+                text=f'open this page as http://localhost:{self._listener.getsockname()[1]}, if '
+                'need be through ssh -L; other names need --host')
         response: web.StreamResponse = await handler(request)
         if not response.prepared:
             response.headers.update(_HEADERS)

@@ -15,7 +15,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-import cv2
 from perception_nodes.cli.viewer.graph import (
     BOXES_TYPE,
     is_plain,
@@ -25,8 +24,8 @@ from perception_nodes.cli.viewer.graph import (
     Subscription,
 )
 from perception_nodes.cli.viewer.matching import Arrivals, LONGEST_WAIT_S, SILENT_AFTER_S
-from perception_nodes.cli.viewer.picture import Kind, Painter, Picture
-from perception_nodes.cli.viewer.scene import ImageFeed, ResultFeed, Scene
+from perception_nodes.cli.viewer.picture import Kind, Painter
+from perception_nodes.cli.viewer.scene import Drawn, ImageFeed, ResultFeed, Scene
 from perception_nodes.conversions.decode import class_names_from_msg
 from perception_nodes.ros.session import Session
 from rclpy.clock import Clock
@@ -35,9 +34,8 @@ from rclpy.parameter import Parameter
 
 log = logging.getLogger(__name__)
 
-Deliver = Callable[[str, bytes, Picture], None]
+Deliver = Callable[[Drawn], None]
 
-_JPEG_QUALITY = 85
 _TICK_S = 0.5
 
 
@@ -45,18 +43,19 @@ class Watcher:
     """
     Follows the image topics that somebody looks at, and delivers pictures of them.
 
-    :param topics: Full names of the topics to show; result topics among them choose what is
+    :param topics: Names of the topics to show; result topics among them choose what is
         drawn. Empty: every image topic, and every result that belongs to one.
     :param rate_hz: Most pictures per second and topic.
     :param save_to: Folder for every picture shown; with it, all topics are always looked at.
+    :raises ValueError: If ROS does not allow the name of a topic.
     """
 
     def __init__(self, session: Session, topics: Sequence[str], rate_hz: float,
                  save_to: Path | None = None) -> None:
         self._node = session.node
-        self._chosen = tuple(topics)
+        self._chosen = tuple(map(session.topic, topics))
         self._interval_s = 1.0 / rate_hz
-        self._deliver: Deliver = lambda topic, jpeg, picture: None
+        self._deliver: Deliver = lambda drawn: None
         self._save_to = save_to
         self._looked_at: frozenset[str] | None = None
         self._seen: dict[str, str] = {}  # image topics and their types, also of nodes now gone
@@ -192,11 +191,11 @@ class Watcher:
             # an image that waited in vain for its results becomes due without an arrival
             self._arrived.wait(0.05 if self._scene.images else _TICK_S)
             self._arrived.clear()
-            for topic, stamp_ns, picture in self._scene.draw(self._interval_s):
-                jpeg = _jpeg(picture)
-                self._deliver(topic, jpeg, picture)
+            for drawn in self._scene.draw(self._interval_s):
+                self._deliver(drawn)
                 if self._save_to is not None and not self.saving_failure:
-                    self._save(self._save_to / topic.strip('/') / f'{stamp_ns}.jpg', jpeg)
+                    folder = self._save_to / drawn.topic.strip('/')
+                    self._save(folder / f'{drawn.stamp_ns}.jpg', drawn.jpeg)
 
     def _save(self, path: Path, jpeg: bytes) -> None:
         try:
@@ -250,9 +249,3 @@ class Watcher:
 
 def _graph_name() -> str:
     return f'ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}'
-
-
-def _jpeg(picture: Picture) -> bytes:
-    bgr = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return jpeg.tobytes()
