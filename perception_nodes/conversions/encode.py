@@ -4,21 +4,16 @@ from array import array
 from collections.abc import Mapping
 
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, Pose, PoseWithCovariance
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import CameraIntrinsics, Detections
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import (
-    BoundingBox2D,
     Detection2D,
     Detection2DArray,
     LabelInfo,
-    ObjectHypothesis,
     ObjectHypothesisWithPose,
-    Point2D,
-    Pose2D,
     VisionClass,
 )
 
@@ -79,12 +74,8 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection2DArra
     rows = zip(((low + high) * 0.5).tolist(), (high - low).tolist(),
                detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
     return Detection2DArray(header=header, detections=[
-        Detection2D(
-            header=header,
-            bbox=BoundingBox2D(
-                center=Pose2D(position=Point2D(x=x, y=y)), size_x=width, size_y=height),
-            results=[_hypothesis(class_id, score)])
-        for (x, y), (width, height), score, class_id in rows])
+        _detection_to_msg(centre, size, score, class_id, header)
+        for centre, size, score, class_id in rows])
 
 
 def label_info_to_msg(
@@ -101,7 +92,16 @@ def label_info_to_msg(
         class_map=[VisionClass(class_id=i, class_name=n) for i, n in class_names.items()])
 
 
-def _hypothesis(class_id: int, score: float) -> ObjectHypothesisWithPose:
-    return ObjectHypothesisWithPose(
-        hypothesis=ObjectHypothesis(class_id=str(class_id), score=score),
-        pose=PoseWithCovariance(pose=Pose(position=Point())))
+def _detection_to_msg(
+    centre: list[float], size: list[float], score: float, class_id: int, header: Header
+) -> Detection2D:
+    # filled in place: a constructor builds the parts it is given a second time
+    hypothesis = ObjectHypothesisWithPose()
+    hypothesis.hypothesis.class_id = str(class_id)
+    hypothesis.hypothesis.score = score
+    msg = Detection2D()
+    msg.header = header
+    msg.results = [hypothesis]
+    msg.bbox.center.position.x, msg.bbox.center.position.y = centre
+    msg.bbox.size_x, msg.bbox.size_y = size
+    return msg
