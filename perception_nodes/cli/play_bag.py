@@ -11,6 +11,7 @@ from types import TracebackType
 
 import numpy as np
 from perception_nodes.cli.lockstep import header_stamp_ns, meet, part, Replies
+from perception_nodes.cli.progress import progress
 from perception_nodes.conversions.encode import header_to_msg
 from perception_nodes.evaluation.bag import Bag, RawMessage, Topic
 from perception_nodes.ros.session import message_class, Session
@@ -18,7 +19,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability
 from rosgraph_msgs.msg import Clock
-from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ def play(bag: Bag, arguments: argparse.Namespace) -> int:
         player = _Player(bag, publishers, timeline, pace)
         clock = ClockPublisher(session, timeline) if arguments.clock else nullcontext()
         total = None if arguments.loop else sum(chosen[name].count for name in publishers)
-        bar = tqdm(total=total, unit='message', disable=None, leave=False)
-        with suppress(KeyboardInterrupt), bar, clock:
+        with suppress(KeyboardInterrupt), progress(total, 'message') as bar, clock:
             player.play(start_ns, bar.update)
             while arguments.loop:
                 player.play(start_ns, bar.update)

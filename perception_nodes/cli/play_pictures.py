@@ -16,14 +16,13 @@ import time
 from perception_nodes.cli.calibration import Calibration
 from perception_nodes.cli.lockstep import meet, part, Replies
 from perception_nodes.cli.pictures import Picture, PictureSource
+from perception_nodes.cli.progress import progress
 from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
 from perception_nodes.core.types import CameraIntrinsics
 from perception_nodes.ros.session import Session
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +116,15 @@ def publish_all(
     """
     period_s = 1.0 / rate_hz if rate_hz else 0.0
     due_s = time.monotonic()
-    for picture in pictures:
-        now_s = time.monotonic()
-        if now_s < due_s:
-            time.sleep(due_s - now_s)
-        # a late picture moves the plan: catching up would be a burst
-        due_s = max(due_s, now_s) + period_s
+    coming = iter(pictures)
+    # a live camera is asked when its picture is due: one that waited would be old
+    while (picture := next(coming, None)) is not None:
         stamp_ns = publisher.publish(picture)
         answered = replies.wait_for(stamp_ns, timeout_s) if replies else None
         yield Sent(picture.name, stamp_ns, answered)
+        # what took too long moves the plan: catching up would be a burst
+        due_s = max(due_s + period_s, time.monotonic())
+        time.sleep(max(0.0, due_s - time.monotonic()))
 
 
 def play(
@@ -163,9 +162,7 @@ class _Tally:
         self._first_s = self._last_s = 0.0
 
     def follow(self, sent: Iterator[Sent], expected: int | None) -> None:
-        package_log = logging.getLogger('perception_nodes')
-        with (logging_redirect_tqdm([package_log]),
-              tqdm(total=expected, unit='picture', disable=None, leave=False) as bar):
+        with progress(expected, 'picture') as bar:
             for one in sent:
                 self._last_s = time.monotonic()
                 if self.published == 0:

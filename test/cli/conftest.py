@@ -1,11 +1,15 @@
 """Verbs as a user runs them, beside a node that watches."""
 
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 
@@ -95,3 +99,39 @@ def listen(session):
         return Listener(session, message, topic, qos)
 
     return subscribe
+
+
+class Camera(ThreadingHTTPServer):
+    """A network camera with a green view that sends five pictures and hangs up."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(('127.0.0.1', 0), self.Handler)
+        self.connections = 0
+        self.url = f'http://127.0.0.1:{self.server_port}/stream'
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.connections += 1
+            self.send_response(200)
+            self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=frame')
+            self.end_headers()
+            green = np.full((48, 64, 3), (0, 255, 0), np.uint8)
+            jpeg = cv2.imencode('.jpg', green)[1].tobytes()
+            head = b'--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n'
+            with suppress(ConnectionError):  # who only looked has gone
+                for _ in range(5):
+                    self.wfile.write(head % len(jpeg) + jpeg + b'\r\n')
+
+        def log_message(self, *arguments):
+            pass
+
+
+@pytest.fixture
+def camera():
+    """Return a network camera; ``url`` is its address, ``connections`` how often it was asked."""
+    with Camera() as server:
+        yield server
+        server.shutdown()

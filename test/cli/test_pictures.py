@@ -1,9 +1,5 @@
 """Folders, videos and cameras as sources of pictures."""
 
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-import threading
-
 import cv2
 import numpy as np
 from perception_nodes.cli import pictures
@@ -125,48 +121,19 @@ def test_missing_camera_is_said(source, sentence):
         open_pictures(source)
 
 
-class Camera(ThreadingHTTPServer):
-    """A network camera that sends five pictures per connection and hangs up."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(('127.0.0.1', 0), self.Handler)
-        self.connections = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.connections += 1
-            self.send_response(200)
-            self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=frame')
-            self.end_headers()
-            jpeg = cv2.imencode('.jpg', flat(GREEN, 64, 48)[..., ::-1])[1].tobytes()
-            head = b'--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n'
-            with suppress(ConnectionError):  # who only looked has gone
-                for _ in range(5):
-                    self.wfile.write(head % len(jpeg) + jpeg + b'\r\n')
-
-        def log_message(self, *arguments):
-            pass
-
-
-def test_a_camera_that_stops_is_opened_again(monkeypatch, caplog):
+def test_a_camera_that_stops_is_opened_again(monkeypatch, caplog, camera):
     monkeypatch.setattr(pictures, '_FIRST_PAUSE_S', 0.05)
-    with Camera() as camera:
-        source = open_pictures(f'http://127.0.0.1:{camera.server_port}/stream')
-        assert source.rate_hz is None and source.count() is None
-        stream = iter(source)
-        found = []
-        while camera.connections < 5:
-            found.append(next(stream))
-        stream.close()
-        camera.shutdown()
+    source = open_pictures(camera.url)
+    assert source.rate_hz is None and source.count() is None
+    stream = iter(source)
+    found = []
+    while camera.connections < 5:
+        found.append(next(stream))
+    stream.close()
     assert all(abs(picture.rgb.astype(int) - GREEN).max() < 8 for picture in found)
     assert 'stopped delivering' in caplog.text
 
 
-def test_a_live_camera_has_no_start():
-    with (Camera() as camera,
-          pytest.raises(ValueError, match='live camera: it has no start')):
-        open_pictures(f'http://127.0.0.1:{camera.server_port}/stream', start_s=1.0)
+def test_a_live_camera_has_no_start(camera):
+    with pytest.raises(ValueError, match='live camera: it has no start'):
+        open_pictures(camera.url, start_s=1.0)

@@ -127,6 +127,18 @@ class TestPictures:
         assert shown.startswith('12 published in ')
 
 
+def test_a_live_camera_until_interrupted(run, listen, camera):
+    """It hangs up after five pictures: more than five mean that it was opened again."""
+    images = listen(Image, IMAGE)
+    verb = run('play', camera.url)
+    images.wait_for(6)
+    verb.interrupt()
+    shown, said = verb.finish()
+    assert camera.connections >= 3  # one to look, one to read, one to read on
+    assert 'stopped delivering; opening it again' in said
+    assert int(shown.split()[0]) >= 6
+
+
 class Answerer:
     """Answers each image after a while, with a header and nothing else in it."""
 
