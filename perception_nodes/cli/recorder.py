@@ -56,6 +56,7 @@ class Recorder:
         self._subscriptions: dict[str, Subscription] = {}
         self._unknown: set[str] = set()
         self._waiting_bytes = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._saved_s = time.monotonic()
         self._thread = ThreadPoolExecutor(1, 'bag writer')
@@ -69,6 +70,8 @@ class Recorder:
                  traceback: TracebackType | None) -> None:
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
+        with self._lock:  # a callback may still be under way
+            self._closed = True
         self._thread.submit(self._guarded, self._writer.close)
         self._thread.shutdown()
 
@@ -124,15 +127,15 @@ class Recorder:
 
     def _receive(self, topic: str, cdr: bytes, info: dict[str, Any]) -> None:
         with self._lock:
-            fits = self._waiting_bytes + len(cdr) <= _WAITING_BYTES
-            if fits:
+            if self._closed:
+                return
+            if self._waiting_bytes + len(cdr) <= _WAITING_BYTES:
                 self._waiting_bytes += len(cdr)
-        if not fits:
-            self.dropped[topic] += 1
-            if self.dropped[topic] == 1:
-                log.warning('the disk is too slow: dropping messages of %s', topic)
-            return
-        self._thread.submit(self._write, topic, info['received_timestamp'], cdr)
+                self._thread.submit(self._write, topic, info['received_timestamp'], cdr)
+                return
+        self.dropped[topic] += 1
+        if self.dropped[topic] == 1:
+            log.warning('the disk is too slow: dropping messages of %s', topic)
 
     def _write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
         self._guarded(self._writer.write, topic, stamp_ns, cdr)

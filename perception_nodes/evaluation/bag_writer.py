@@ -22,6 +22,7 @@ Storage = Literal['mcap', 'sqlite3']
 
 _PLUGINS = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _RESERVE_BYTES = 8 << 20
+_UNSAVED_BYTES = 4 << 20
 _NEVER = 2**63 - 1  # start time of a bag without messages
 
 
@@ -90,7 +91,7 @@ class BagWriter:
             came before the refusal, and takes nothing more.
         """
         self._or_rescue(lambda: self._writer.write(self._connections[topic], stamp_ns, cdr))
-        self._file.written()
+        self._or_rescue(lambda: self._file.written(len(cdr)))
 
     def checkpoint(self) -> None:
         """
@@ -158,8 +159,8 @@ class _Mcap:
             self._storage.close_chunk()
         self._remember()
 
-    def written(self) -> None:
-        """Take note of a message that was taken, and of the chunk that it may have filled."""
+    def written(self, size: int) -> None:
+        """Take note of a message of ``size`` bytes, and of the chunk that it may have filled."""
         if not self._storage.chunk.msgs:
             self._remember()
 
@@ -194,15 +195,21 @@ class _Sqlite:
         self._writer = writer
         self._connection = cast(Sqlite3Writer, writer.storage).conn
         self.save()
+        # as with MCAP, when the disk gets it is left to the operating system
+        self._connection.execute('PRAGMA synchronous=OFF')
 
     def save(self) -> None:
         """Commit."""
         self._connection.commit()
         writer = self._writer
         self._saved = (dict(writer.counts), writer.min_timestamp, writer.max_timestamp)
+        self._unsaved_bytes = 0
 
-    def written(self) -> None:
-        """Do nothing: sqlite keeps its own notes."""
+    def written(self, size: int) -> None:
+        """Commit every few megabytes: a full disk may take back what is not committed."""
+        self._unsaved_bytes += size
+        if self._unsaved_bytes > _UNSAVED_BYTES:
+            self.save()
 
     def step_back(self) -> None:
         """Find out what is left: a full disk may have undone the whole transaction."""

@@ -294,8 +294,7 @@ class TestWriting:
         with Bag(path) as bag:
             found = numbers(bag)
         assert found == list(range(len(found)))
-        assert len(found) >= 400
-        assert len(found) == 400 or storage == 'mcap'  # sqlite takes back what was not committed
+        assert 400 <= len(found) < 2000
 
     @storages
     @pytest.mark.parametrize('saves', [True, False])
@@ -310,7 +309,7 @@ class TestWriting:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert 'the disk refuses it' in str(error.value)
-        expect_whole(tmp_path / 'bag', writer, at_least=100 if saves else 0)
+        expect_whole(tmp_path / 'bag', writer, at_least=80)
 
     @storages
     def test_a_full_disk(self, tmp_path, storage):
