@@ -315,8 +315,10 @@ def test_saved_pictures_are_the_annotated_ones(camera, start_view, tmp_path):
     camera.name_classes()
     process, _ = start_view('--save', str(tmp_path / 'out'))
     folder = tmp_path / 'out' / 'camera' / 'image'
+    costly = camera.publisher(Image, '/detection/debug_image')
     with camera.running(lambda: camera.detect(camera.show())):
         wait_for(lambda: len(list(folder.glob('*.jpg'))) >= 20, 'twenty pictures')
+        assert costly.get_subscription_count() == 0
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20.0)
     saved = sorted(folder.glob('*.jpg'))

@@ -46,7 +46,8 @@ class Watcher:
     :param topics: Names of the topics to show; result topics among them choose what is
         drawn. Empty: every image topic, and every result that belongs to one.
     :param rate_hz: Most pictures per second and topic.
-    :param save_to: Folder for every picture shown; with it, all topics are always looked at.
+    :param save_to: Folder for every picture shown; with it, topics are looked at without a
+        browser too.
     :raises ValueError: If ROS does not allow the name of a topic.
     """
 
@@ -118,16 +119,17 @@ class Watcher:
         self._seen.update(graph.images)
         topics = [t for t in self._chosen if graph.types.get(t) != BOXES_TYPE] or sorted(
             self._seen, key=lambda topic: (graph.is_costly(topic), topic))
-        self._look(graph, self._looked_at_of(topics), now_s)
+        wanted = self._looked_at or frozenset()
+        self._look(graph, [topic for topic in topics if topic in self._seen and (
+            topic in wanted or self._save_to and self._is_opened(graph, topic))], now_s)
         self._cards = [self._card(graph, topic, now_s) for topic in topics]
         self._fates = [
             {'topic': topic, 'sentence': self._fate(topic, feed, now_s)}
             for topic, feed in self._scene.results.items()]
 
-    def _looked_at_of(self, topics: list[str]) -> list[str]:
-        if self._save_to is None:
-            topics = [topic for topic in topics if topic in (self._looked_at or ())]
-        return [topic for topic in topics if topic in self._seen]
+    def _is_opened(self, graph: Snapshot, topic: str) -> bool:
+        """Return whether a topic is shown, and saved, without being asked for by name."""
+        return bool(self._chosen) or not graph.is_costly(topic)
 
     def _look(self, graph: Snapshot, topics: list[str], now_s: float) -> None:
         """Subscribe to image topics and the results that belong to them."""
@@ -210,7 +212,7 @@ class Watcher:
 
     def _card(self, graph: Snapshot, topic: str, now_s: float) -> dict[str, Any]:
         card: dict[str, Any] = {
-            'topic': topic, 'open': bool(self._chosen) or not graph.is_costly(topic),
+            'topic': topic, 'open': self._is_opened(graph, topic),
             'sentence': graph.why_missing(topic)}
         feed = self._scene.images.get(topic)
         if feed is None:
