@@ -56,9 +56,9 @@ class UltralyticsDetector:
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
         prepared = [self._prepare(frame) for frame in frames]
-        batches = [np.stack([pixels for pixels, _, _ in prepared])]
-        if len({pixels.shape for pixels, _, _ in prepared}) > 1:
-            batches = [pixels[None] for pixels, _, _ in prepared]
+        batches = [pixels[None] for pixels, _, _ in prepared]
+        if len({pixels.shape for pixels, _, _ in prepared}) == 1:
+            batches = [np.concatenate(batches)]
         raw = [one for batch in batches for one in self._run(batch)]
         return [self._detections(one, resize, (spec.width, spec.height))
                 for one, (_, resize, spec) in zip(raw, prepared, strict=True)]

@@ -23,6 +23,8 @@ VERBS = {
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),
+    'fetch-model': (
+        'perception_nodes.cli.fetch_model', "download a model's weights, once and on purpose"),
     'parameters': (
         'perception_nodes.cli.parameter_page', 'what every node can be told, as a page or YAML'),
     'play': (

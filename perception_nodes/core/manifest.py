@@ -86,10 +86,11 @@ class ModelEntry:
                 + (f'; get them with: {self.fetch_command()}' if self.url else ''))
         found = file_sha256(self.path)
         if not found.startswith(self.sha256):
+            way = f'delete it and run: {self.fetch_command()}' if self.url else 'restore it'
             raise ValueError(
                 f"the weights of model '{self.name}' are not the ones of the manifest: "
                 f'{self.path} has sha256 {found[:12]}..., expected {self.sha256[:12]}...; '
-                'restore the file, or correct the manifest if the change was meant')
+                f'{way}, or correct the manifest if the change was meant')
         return self.path
 
     def fetch_command(self) -> str:

@@ -5,6 +5,7 @@ import hashlib
 
 import cv2
 import numpy as np
+import onnxruntime
 from perception_nodes.backends.registry import load_model
 from perception_nodes.core.boxes import iou_matrix
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
@@ -58,7 +59,99 @@ def test_unknown_devices_are_refused(entry, device, sentence):
 
 def test_unknown_backend_and_head_list_the_known_ones(entry):
     """The sentence says what to choose from."""
-    with pytest.raises(ValueError, match='cannot do detection; choose one of onnxruntime'):
+    with pytest.raises(ValueError, match='choose one of onnxruntime, torchvision, ultralytics'):
         load_model(replace(entry, backend='tflite'), 'cpu')
-    with pytest.raises(ValueError, match="head 'yolo9000'; choose one of ssd"):
+    with pytest.raises(ValueError, match="head 'yolo9000'; choose one of ssd, yolo, yolox, detr"):
         load_model(replace(entry, head='yolo9000'), 'cpu')
+
+
+@pytest.fixture
+def exported(tmp_path, make_entry):
+    """Return a function that writes a network whose YOLO output is a constant."""
+    onnx = pytest.importorskip('onnx')
+    from onnx import helper, numpy_helper, TensorProto
+
+    def export(shape=(1, 3, 64, 96), dtype=TensorProto.FLOAT, rows=(), extra_input=False, **image):
+        table = np.zeros((1, 300, 6), np.float32)
+        table[0, :len(rows)] = np.reshape(rows, (-1, 6))
+        graph = helper.make_graph(
+            [helper.make_node('Cast', ['images'], ['seen'], to=TensorProto.FLOAT),
+             helper.make_node('ReduceMin', ['seen'], ['least'], keepdims=0),
+             helper.make_node('Mul', ['least', 'zero'], ['nothing']),
+             helper.make_node('Add', ['table', 'nothing'], ['output0'])], 'stub',
+            [helper.make_tensor_value_info('images', dtype, shape)]
+            + [helper.make_tensor_value_info('scale', dtype, [1])] * extra_input,
+            [helper.make_tensor_value_info('output0', TensorProto.FLOAT, [1, 300, 6])],
+            [numpy_helper.from_array(table, 'table'),
+             numpy_helper.from_array(np.float32(0), 'zero')])
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
+        onnx.save(model, tmp_path / 'stub.onnx')
+        return make_entry(tmp_path / 'stub.onnx', 'onnxruntime', head='yolo',
+                          **{'width': 96, 'height': 64} | image)
+
+    return export
+
+
+ROW = [10, 20, 40, 50, 0.875, 2]
+
+
+@pytest.mark.parametrize('dtype', ['FLOAT', 'FLOAT16', 'UINT8'])
+def test_networks_take_their_own_number_type(exported, dtype):
+    """An export in 16 bits is fed 16 bits."""
+    import onnx
+    model = load_model(exported(dtype=getattr(onnx.TensorProto, dtype), rows=[ROW]), 'cpu')
+    found, = model.predict([np.full((128, 192, 3), 9, np.uint8)])
+    assert found.boxes_xyxy.tolist() == [[20, 40, 80, 100]]
+    assert found.scores.tolist() == [0.875]
+    assert found.class_ids.tolist() == [2]
+    assert not model.needs_suppression
+
+
+def test_a_free_network_takes_another_input_size(exported):
+    """A fixed one says what it takes."""
+    with pytest.raises(ValueError, match=r"'mine': the network takes images of shape \(3, 64, 96"):
+        load_model(exported(), 'cpu', input_size=(320, 320))
+    free = exported((1, 3, 'height', 'width'), rows=[ROW])
+    found, = load_model(free, 'cpu', input_size=(192, 128)).predict(
+        [np.zeros((128, 192, 3), np.uint8)])
+    assert found.boxes_xyxy.tolist() == [ROW[:4]]
+
+
+def test_other_inputs_than_one_image_are_refused(exported):
+    """Exports with their post-processing ask for the image's size as well."""
+    with pytest.raises(ValueError, match='asks for images .*scale .*export it without'):
+        load_model(exported(extra_input=True), 'cpu')
+    with pytest.raises(ValueError, match=r'takes tensor\(int64\); supported are tensor\(float\)'):
+        load_model(exported(dtype=7), 'cpu')
+
+
+def test_half_precision_is_a_property_of_the_file(exported):
+    """It cannot be switched on."""
+    with pytest.raises(ValueError, match='an ONNX file has the precision it was exported with'):
+        load_model(exported(), 'cpu', half_precision=True)
+
+
+def test_onnxruntime_falling_back_is_not_silent(exported, monkeypatch):
+    """A build for CUDA on a machine without: an error where the GPU was asked for."""
+    entry = exported()
+    with pytest.raises(ValueError, match="device is 'cuda:0', but this onnxruntime has no CUDA"):
+        load_model(entry, 'cuda:0')
+    monkeypatch.setattr(onnxruntime, 'get_available_providers',
+                        lambda: ['CUDAExecutionProvider', 'CPUExecutionProvider'])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, 'InferenceSession',
+                        lambda path, options, providers: real(
+                            path, options, providers=['CPUExecutionProvider']))
+    with pytest.raises(ValueError, match='asked onto CUDAExecutionProvider but onnxruntime took'):
+        load_model(entry, 'cuda:0')
+    assert load_model(entry, 'auto').class_names
+
+
+def test_a_missing_runtime_is_a_sentence(exported, monkeypatch):
+    """Which package to install."""
+    import sys
+    monkeypatch.delitem(sys.modules, 'perception_nodes.backends.onnxruntime_backend')
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match='needs onnxruntime, which is not installed: pip insta'):
+        load_model(exported(), 'cpu')
