@@ -140,10 +140,11 @@ def detections_from_msg(msg: Any) -> Detections:
     """
     Convert a ``vision_msgs/Detection2DArray``; of several hypotheses the best one counts.
 
-    :return: One detection per box with a hypothesis, in the message's order.
+    :return: One detection per box with a hypothesis, in the message's order; with object ids
+        where every one of them is a decimal number.
     :raises ValueError: If a class id is not a decimal number.
     """
-    boxes, scores, class_ids = [], [], []
+    boxes, scores, class_ids, object_ids = [], [], [], []
     for detection in msg.detections:
         if not detection.results:
             continue
@@ -156,11 +157,13 @@ def detections_from_msg(msg: Any) -> Detections:
                 f"a detection has class id '{best.class_id}'; it must be a decimal number that "
                 'label_info resolves')
         class_ids.append(int(best.class_id))
+        object_ids.append(detection.id)
     box_array = np.array(boxes, np.float64).reshape(-1, 4)
     half = box_array[:, 2:] * 0.5
     corners = np.hstack([box_array[:, :2] - half, box_array[:, :2] + half])
     return Detections(
-        corners.astype(np.float32), np.array(scores, np.float32), np.array(class_ids, np.int64))
+        corners.astype(np.float32), np.array(scores, np.float32), np.array(class_ids, np.int64),
+        np.array(object_ids, np.int64) if all(i.isdecimal() for i in object_ids) else None)
 
 
 def class_names_from_msg(msg: Any) -> dict[int, str]:

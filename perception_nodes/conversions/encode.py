@@ -71,11 +71,12 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection2DArra
     """Convert detections to ``vision_msgs/Detection2DArray`` under the image's own header."""
     # whole arrays to Python numbers at once: scalar by scalar costs 80 times as much
     low, high = detections.boxes_xyxy[:, :2], detections.boxes_xyxy[:, 2:]
+    ids = detections.object_ids
     rows = zip(((low + high) * 0.5).tolist(), (high - low).tolist(),
-               detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
-    return Detection2DArray(header=header, detections=[
-        _detection_to_msg(centre, size, score, class_id, header)
-        for centre, size, score, class_id in rows])
+               detections.scores.tolist(), detections.class_ids.tolist(),
+               [''] * len(detections) if ids is None else map(str, ids.tolist()), strict=True)
+    return Detection2DArray(
+        header=header, detections=[_detection_to_msg(*row, header) for row in rows])
 
 
 def label_info_to_msg(
@@ -93,7 +94,8 @@ def label_info_to_msg(
 
 
 def _detection_to_msg(
-    centre: list[float], size: list[float], score: float, class_id: int, header: Header
+    centre: list[float], size: list[float], score: float, class_id: int, object_id: str,
+    header: Header,
 ) -> Detection2D:
     # filled in place: a constructor builds the parts it is given a second time
     hypothesis = ObjectHypothesisWithPose()
@@ -101,6 +103,7 @@ def _detection_to_msg(
     hypothesis.hypothesis.score = score
     msg = Detection2D()
     msg.header = header
+    msg.id = object_id
     msg.results = [hypothesis]
     msg.bbox.center.position.x, msg.bbox.center.position.y = centre
     msg.bbox.size_x, msg.bbox.size_y = size

@@ -99,6 +99,7 @@ class Detections:
     boxes_xyxy: npt.NDArray[np.float32]  # (N, 4) pixels: left, top, right, bottom
     scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
     class_ids: npt.NDArray[np.int64]  # (N,) ids that the model's class_names resolves
+    object_ids: npt.NDArray[np.int64] | None = None  # (N,) tracks, or instances of ground truth
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -107,6 +108,8 @@ class Detections:
             raise ValueError(
                 'boxes, scores and class ids have shapes {}, {} and {}; '
                 'expected (N, 4), (N,) and (N,)'.format(*shapes))
+        if self.object_ids is not None and self.object_ids.shape != (n,):
+            raise ValueError(f'{n} boxes have object ids of shape {self.object_ids.shape}')
 
     @classmethod
     def empty(cls) -> 'Detections':
@@ -117,7 +120,8 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, keep: Any) -> 'Detections':
-        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep])
+        ids = None if self.object_ids is None else self.object_ids[keep]
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep], ids)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,18 @@ def test_detections_carry_header_centre_size_class_and_score():
     assert detections_to_msg(Detections.empty(), HEADER).detections == []
 
 
+def test_object_ids_round_trip():
+    """Tracks and instances keep their number; foreign names are no numbers."""
+    boxes = np.array([[10, 20, 30, 60], [0, 0, 1, 1]], np.float32)
+    found = Detections(
+        boxes, np.array([0.75, 0.5], np.float32), np.array([17, 3]), np.array([40, 7]))
+    msg = detections_to_msg(found[::-1], HEADER)
+    assert [d.id for d in msg.detections] == ['7', '40']
+    assert detections_from_msg(msg).object_ids.tolist() == [7, 40]
+    msg.detections[0].id = 'left hand'
+    assert detections_from_msg(msg).object_ids is None
+
+
 def test_label_info_resolves_ids():
     """Each id has its name, beside the threshold in force."""
     msg = label_info_to_msg({1: 'person', 17: 'cat'}, 0.5, HEADER)
@@ -95,7 +107,7 @@ def test_detections_round_trip():
     """Boxes, scores and class ids survive; a box without a hypothesis is none."""
     found = Detections(
         np.array([[1.5, 2, 30, 40.25], [0, 0, 7, 5]], np.float32),
-        np.array([0.75, 0.5], np.float32), np.array([3, 90], np.int64))
+        np.array([0.75, 0.5], np.float32), np.array([3, 90], np.int64), np.array([0, 12]))
     msg = detections_to_msg(found, HEADER)
     back = detections_from_msg(msg)
     for before, after in zip(vars(found).values(), vars(back).values(), strict=True):
