@@ -2,12 +2,19 @@
 
 from array import array
 from collections.abc import Mapping
+from typing import Any
 
 from builtin_interfaces.msg import Time
+from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import CameraIntrinsics, Detections
-from sensor_msgs.msg import CameraInfo, Image
+from perception_nodes.core.types import (
+    CameraIntrinsics,
+    Detections,
+    LaserRanges,
+    OccupancyMap,
+)
+from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     Detection2D,
@@ -50,10 +57,7 @@ def image_to_msg(pixels: npt.NDArray[np.generic], encoding: str, header: Header)
             f'it needs {channels} channel(s) of {np.dtype(dtype).name}')
     msg = Image(header=header, height=shape[0], width=shape[1], encoding=encoding,
                 step=shape[1] * channels * pixels.itemsize)
-    # array.array is the one type rclpy stores without looking at each byte
-    data = array('B')
-    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
-    msg.data = data
+    msg.data = _array('B', pixels)
     return msg
 
 
@@ -79,6 +83,26 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection2DArra
         header=header, detections=[_detection_to_msg(*row, header) for row in rows])
 
 
+def laser_scan_to_msg(scan: LaserRanges) -> LaserScan:
+    """Convert one sweep to ``sensor_msgs/LaserScan`` under its own stamp and frame (REP 117)."""
+    return LaserScan(
+        header=header_to_msg(scan.stamp_ns, scan.frame_id), angle_min=scan.angle_min_rad,
+        angle_max=scan.angle_min_rad + scan.angle_increment_rad * (len(scan.ranges_m) - 1),
+        angle_increment=scan.angle_increment_rad, range_min=scan.range_min_m,
+        range_max=scan.range_max_m, ranges=_array('f', scan.ranges_m))
+
+
+def occupancy_to_msg(occupancy: OccupancyMap, stamp_ns: int) -> OccupancyGrid:
+    """Convert a grid to ``nav_msgs/OccupancyGrid`` in its own frame."""
+    header = header_to_msg(stamp_ns, occupancy.frame_id)
+    msg = OccupancyGrid(header=header, data=_array('b', occupancy.cells))
+    msg.info.map_load_time = header.stamp
+    msg.info.resolution = occupancy.resolution_m
+    msg.info.height, msg.info.width = occupancy.cells.shape
+    msg.info.origin.position.x, msg.info.origin.position.y = occupancy.origin_xy_m
+    return msg
+
+
 def label_info_to_msg(
     class_names: Mapping[int, str], threshold: float, header: Header
 ) -> LabelInfo:
@@ -91,6 +115,13 @@ def label_info_to_msg(
     return LabelInfo(
         header=header, threshold=threshold,
         class_map=[VisionClass(class_id=i, class_name=n) for i, n in class_names.items()])
+
+
+def _array(code: str, values: npt.NDArray[np.generic]) -> 'array[Any]':
+    """Return an array of the standard library: what rclpy stores without a look at each item."""
+    data = array(code)
+    data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return data
 
 
 def _detection_to_msg(

@@ -9,7 +9,7 @@ from perception_nodes.conversions.decode import (
     rgb_from_msg,
     stamp_ns_from_msg,
 )
-from perception_nodes.core.types import CameraIntrinsics, Detections
+from perception_nodes.core.types import CameraIntrinsics, Detections, LaserRanges, OccupancyMap
 import pytest
 
 pytest.importorskip('vision_msgs', reason='the ROS message packages are not installed')
@@ -19,6 +19,8 @@ from perception_nodes.conversions.encode import (  # noqa: E402
     image_to_msg,
     intrinsics_to_msg,
     label_info_to_msg,
+    laser_scan_to_msg,
+    occupancy_to_msg,
 )
 
 HEADER = header_to_msg(1_700_000_000_123_456_789, 'camera_color_optical_frame')
@@ -94,6 +96,26 @@ def test_object_ids_round_trip():
     assert detections_from_msg(msg).object_ids.tolist() == [7, 40]
     msg.detections[0].id = 'left hand'
     assert detections_from_msg(msg).object_ids is None
+
+
+def test_laser_scan():
+    """Ranges stay as they are, with NaN and infinity, and the last beam's angle is told."""
+    ranges = np.array([1.0, np.inf, np.nan, -np.inf], np.float32)
+    msg = laser_scan_to_msg(LaserRanges(ranges, -1.0, 0.5, 0.05, 12.0, 1_500_000_000, 'laser'))
+    np.testing.assert_array_equal(np.array(msg.ranges, np.float32), ranges)
+    assert (msg.angle_min, msg.angle_max, msg.angle_increment) == (-1.0, 0.5, 0.5)
+    assert (msg.header.frame_id, msg.header.stamp.nanosec) == ('laser', 500_000_000)
+
+
+def test_occupancy_grid():
+    """Rows run along y from the origin, as nav_msgs wants them."""
+    cells = np.array([[0, 100, -1], [1, 2, 3]], np.int8)
+    msg = occupancy_to_msg(OccupancyMap(cells, 0.05, (-2.0, 3.0), 'odom'), 7)
+    assert list(msg.data) == [0, 100, -1, 1, 2, 3]
+    assert (msg.info.width, msg.info.height) == (3, 2)
+    assert (msg.info.origin.position.x, msg.info.origin.position.y) == (-2.0, 3.0)
+    assert msg.info.resolution == pytest.approx(0.05)
+    assert msg.header.frame_id == 'odom'
 
 
 def test_label_info_resolves_ids():
