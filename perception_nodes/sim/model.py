@@ -7,6 +7,7 @@ import math
 import mujoco
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.sim import hand
 from perception_nodes.sim.poses import Pose
 from perception_nodes.sim.robot import MASS_KG, MAX_FORCE_N, MAX_TORQUE_NM, robot_parts
 from perception_nodes.sim.scene import Light, RobotStart, Scene, Shape, Surface, Thing
@@ -52,6 +53,10 @@ def build(scene: Scene) -> Model:
         _add_robot(spec, scene.robot, parts, scene.wave_height_m > 0.0, materials)
         owners += [-1] * len(parts)
         surfaces += [part.surface for part in parts]
+    if scene.has_gripper:
+        parts = _add_gripper(spec)
+        owners += [-1] * len(parts)
+        surfaces += [part.surface for part in parts]
     for light in scene.lights:
         _add_light(spec, light)
     spec.worldbody.add_camera(name=VIEW_CAMERA, fovy=60.0)
@@ -59,6 +64,49 @@ def build(scene: Scene) -> Model:
     bodies = np.array([mj.body(thing.name).id for thing in scene.things], np.int32)
     return Model(scene, mj, np.array(owners, np.int32), tuple(surfaces), bodies,
                  scene.robot is not None)
+
+
+def _add_gripper(spec: mujoco.MjSpec) -> tuple[Shape, ...]:
+    """
+    Add the hand, which follows a scripted frame, and its two fingers, which servos close.
+
+    :return: What it consists of, in the order of its geoms.
+    """
+    palm, finger = hand.palm_shapes(), hand.finger_shape()
+    materials = _Materials(spec, 'hand')
+    spec.worldbody.add_body(name=hand.GUIDE, mocap=True, pos=hand.PARKED_M)
+    body = spec.worldbody.add_body(name=hand.HAND, pos=hand.PARKED_M, gravcomp=1.0)
+    body.add_freejoint(name=hand.HAND)
+    fingers = []
+    for shape in palm:
+        _add_hand_shape(body, shape, 1500.0, materials)
+    for name, side in zip(hand.FINGERS, (1.0, -1.0), strict=True):
+        held = body.add_body(name=name, pos=(0.0, side * hand.FINGER_THICKNESS_M / 2.0, 0.0),
+                             gravcomp=1.0)
+        held.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=(0.0, side, 0.0),
+                       range=(0.0, hand.MAX_OPENING_M / 2.0), limited=True, damping=[5.0, 0, 0],
+                       armature=0.02, solref_limit=(0.005, 1.0),
+                       solimp_limit=(0.98, 0.999, 0.001, 0.5, 2.0))
+        _add_hand_shape(held, finger, 2500.0, materials)
+        fingers.append(finger)
+        servo = spec.add_actuator(
+            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT, forcelimited=True,
+            forcerange=(-hand.CLOSING_FORCE_N, hand.CLOSING_FORCE_N))
+        servo.set_to_position(kp=800.0)
+    weld = spec.add_equality(type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY,
+                             name1=hand.GUIDE, name2=hand.HAND)
+    weld.solref = (0.01, 1.0)
+    weld.data[:10] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)  # anchor, place, turn
+    weld.data[10] = 1.0  # weigh turning as much as moving
+    return (*palm, *fingers)
+
+
+def _add_hand_shape(body: mujoco.MjsBody, shape: Shape, density_kgpm3: float,
+                    materials: '_Materials') -> None:
+    geom = _add_shape(body, shape, materials)
+    geom.group = ROBOT_GROUP
+    geom.contype, geom.conaffinity = _ROBOT_BITS
+    geom.density, geom.condim, geom.friction = density_kgpm3, 4, (0.9, 0.01, 0.0002)
 
 
 def _set_options(spec: mujoco.MjSpec, scene: Scene) -> None:
@@ -110,7 +158,7 @@ def _add_thing(spec: mujoco.MjSpec, thing: Thing, materials: '_Materials') -> No
         geom.condim = 4 if thing.motion == 'free' else 3
         if thing.motion == 'free' and shape.kind in ('sphere', 'ellipsoid', 'capsule', 'cylinder'):
             geom.condim = 6  # what is round must come to rest by rolling friction
-            geom.friction = (0.6, 0.005, 0.001)
+            geom.friction = (0.6, 0.005, 0.002)
 
 
 def _add_shape(body: mujoco.MjsBody, shape: Shape, materials: '_Materials') -> mujoco.MjsGeom:
@@ -155,14 +203,15 @@ def _add_robot(spec: mujoco.MjSpec, start: RobotStart, parts: Sequence[Shape], f
 class _Materials:
     """One material per distinct surface, one texture per picture and way of laying it on."""
 
-    def __init__(self, spec: mujoco.MjSpec) -> None:
+    def __init__(self, spec: mujoco.MjSpec, prefix: str = 'surface') -> None:
         self._spec = spec
+        self._prefix = prefix
         self._names: dict[Surface, str] = {}
         self._textures: set[str] = set()
 
     def name_of(self, surface: Surface) -> str:
         if surface not in self._names:
-            self._names[surface] = f'surface_{len(self._names)}'
+            self._names[surface] = f'{self._prefix}_{len(self._names)}'
             self._add(self._names[surface], surface)
         return self._names[surface]
 

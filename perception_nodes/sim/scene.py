@@ -141,6 +141,7 @@ class Scene:
     workspace: Workspace | None = None
     has_gripper: bool = False
     settle_s: float = 0.0  # how long physics runs before time 0
+    is_herded: bool = False  # while it does, nothing rolls off the workspace
     wave_height_m: float = 0.0  # of a water surface; 0: a floor
 
 

@@ -19,6 +19,7 @@ from perception_nodes.core.types import (
 )
 from perception_nodes.sim import sensors
 from perception_nodes.sim.base import approached, Base, Limits
+from perception_nodes.sim.gripper import GraspOutcome, Gripper
 from perception_nodes.sim.model import (
     build,
     GROUND_GROUP,
@@ -42,6 +43,10 @@ OPTICAL_FRAMES = {CAMERA: 'camera_color_optical_frame',
                   TABLE_CAMERA: 'table_camera_color_optical_frame'}
 _COLOUR, _DEPTH, _SCAN, _ODOMETRY = range(4)  # streams of noise
 _HIT_MPS = 0.01  # slower touches are rest, not impact
+_REST_S = 0.3  # after a grasp
+_ASIDE_M = 50.0
+_HERDING_PER_S2 = 150.0
+_REST_MPS = 0.02  # slower is settled
 _APART_NS = 200_000_000  # a touch after a shorter pause is still the same one
 
 
@@ -88,6 +93,14 @@ class Contact:
     name: str
     impact_mps: float  # speed at which the two closed in
     map_xyz_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A state of physics."""
+
+    steps: int
+    state: npt.NDArray[np.float64]
 
 
 class Simulator:
@@ -143,6 +156,9 @@ class Simulator:
         self._touched_ns: dict[int, int] = {}
         self._contacts: list[Contact] = []
         self._pictures: dict[str, tuple[int, npt.NDArray[np.uint8] | None, Silhouettes]] = {}
+        self._is_free = np.array([thing.motion == 'free' for thing in scene.things])
+        self._gripper = (Gripper(self._model, self._data, self._step_once)
+                         if scene.has_gripper else None)
         self._settle()
 
     def close(self) -> None:
@@ -307,17 +323,107 @@ class Simulator:
         self._contacts.clear()
         return out
 
+    def execute_grasp(self, map_from_grasp: Matrix, opening_m: float) -> GraspOutcome:
+        """
+        Let the gripper try a grasp: approach, close, lift.
+
+        What it lifts is put aside; whatever happened, the hand is away and things are at rest
+        afterwards.
+
+        :param map_from_grasp: (4, 4); origin midway between the closed fingertips, z along the
+            approach, y along the closing direction.
+        :param opening_m: Distance of the fingers on the approach.
+        :raises ValueError: If the scene has no gripper, or the pose is not finite.
+        """
+        if self._gripper is None:
+            raise ValueError(f"world '{self.scene.world}' has no gripper; take a tabletop world")
+        if not np.isfinite(map_from_grasp).all() or not math.isfinite(opening_m):
+            raise ValueError('the grasp is not finite; a pose and an opening in metres are needed')
+        outcome = self._gripper.execute(map_from_grasp, opening_m)
+        if outcome.lifted:
+            self._put_aside(outcome.thing)
+        self._gripper.park()
+        for _ in range(round(_REST_S * 1e9 / self._dt_ns)):
+            self._step_once()
+        mujoco.mj_kinematics(self._model.mj, self._data)
+        return outcome
+
+    def remove(self, instance: int) -> None:
+        """
+        Put an object aside, far from everything.
+
+        :raises ValueError: If it is not an object that can move.
+        """
+        index = instance - 1
+        things = self.scene.things
+        if not 0 <= index < len(things) or things[index].motion != 'free':
+            raise ValueError(f'instance {instance} is no movable object of this scene')
+        self._put_aside(index)
+        mujoco.mj_kinematics(self._model.mj, self._data)
+
+    def reachable(self) -> tuple[ThingState, ...]:
+        """Return the movable objects whose middle is over the workspace."""
+        space = self.scene.workspace
+        if space is None:
+            return ()
+        movable = {t.name for t in self.scene.things if t.motion == 'free'}
+        return tuple(
+            state for state in self.states() if state.name in movable
+            and abs(state.box_3d.map_from_box[0, 3] - space.centre_m[0]) < space.half_size_m[0]
+            and abs(state.box_3d.map_from_box[1, 3] - space.centre_m[1]) < space.half_size_m[1]
+            and state.box_3d.map_from_box[2, 3] > space.centre_m[2] - 0.02)
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of physics, to come back to it with :meth:`restore`."""
+        mj, data = self._model.mj, self._data
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        state = np.empty(mujoco.mj_stateSize(mj, kind))
+        mujoco.mj_getState(mj, data, state, kind)
+        return Snapshot(self._steps, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to an earlier state of the same scene; people and odometry do not follow."""
+        mj, data = self._model.mj, self._data
+        mujoco.mj_setState(mj, data, snapshot.state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(mj, data)
+        self._steps = snapshot.steps
+        self._pictures.clear()
+
+    def _put_aside(self, index: int) -> None:
+        joint = self._model.mj.joint(self.scene.things[index].name)
+        at, speed = int(joint.qposadr[0]), int(joint.dofadr[0])
+        self._data.qpos[at:at + 7] = (_ASIDE_M + index, _ASIDE_M, 0.3, 1.0, 0.0, 0.0, 0.0)
+        self._data.qvel[speed:speed + 6] = 0.0
+        self._pictures.clear()
+
     def _settle(self) -> None:
         mj, data = self._model.mj, self._data
         if self._robot:
             self._robot.place(start_pose(self.scene).matrix)
         self._move_scripted(0.0)
-        for _ in range(round(self.scene.settle_s / mj.opt.timestep)):
+        steps = round(self.scene.settle_s / mj.opt.timestep)
+        for k in range(2 * steps):
+            if self.scene.is_herded:
+                self._herd(strong=k < steps)
             mujoco.mj_step(mj, data)
+            if k >= steps and k % 50 == 0 and np.abs(data.qvel).max() < _REST_MPS:
+                break
         if self._robot:  # whatever leant on it meanwhile
             self._robot.place(start_pose(self.scene).matrix)
         mujoco.mj_forward(mj, data)
         self._steps = 0
+
+    def _herd(self, strong: bool) -> None:
+        """Push what rolls off the workspace back to it, as the rim of a tray would."""
+        space = self.scene.workspace
+        assert space is not None
+        bodies = self._model.body_of_thing[self._is_free]
+        self._data.xfrc_applied[bodies] = 0.0
+        if strong:
+            away = self._data.xpos[bodies, :2] - space.centre_m[:2]
+            excess = np.maximum(np.abs(away) - 0.65 * np.array(space.half_size_m), 0.0)
+            pull = -np.sign(away) * excess * self._model.mj.body_mass[bodies, None]
+            self._data.xfrc_applied[bodies, :2] = _HERDING_PER_S2 * pull
 
     def _step_once(self) -> None:
         dt = self._dt_ns / 1e9

@@ -4,10 +4,17 @@ from collections.abc import Callable
 import difflib
 
 from perception_nodes.sim.scene import Scene, Split, SPLITS
+from perception_nodes.sim.worlds.corridor import make_corridor
 from perception_nodes.sim.worlds.room import make_room
+from perception_nodes.sim.worlds.tabletop import make_packed, make_pile
+from perception_nodes.sim.worlds.water import make_water
 
 WORLDS: dict[str, Callable[[int, Split], Scene]] = {
     'room': make_room,
+    'tabletop_packed': make_packed,
+    'tabletop_pile': make_pile,
+    'corridor': make_corridor,
+    'water': make_water,
 }
 
 

@@ -24,6 +24,7 @@ from perception_nodes.sim.scene import (
     Thing,
     Workspace,
 )
+from perception_nodes.sim.worlds.lighting import tinted
 
 WALL_M = 0.1  # thickness
 DOOR_HEIGHT_M = 2.0
@@ -75,8 +76,8 @@ class _Room:
         bright = self.paint.uniform(0.75, 1.35)
         return Scene(
             'room', self.seed, self.split, tuple(self.things), self._lights(bright),
-            ambient=_tint(self.rng, self.paint.uniform(0.28, 0.45) * bright),
-            headlight=_tint(self.rng, self.paint.uniform(0.05, 0.25) * bright),
+            ambient=tinted(self.rng, self.paint.uniform(0.28, 0.45) * bright),
+            headlight=tinted(self.rng, self.paint.uniform(0.05, 0.25) * bright),
             sky=((0.55, 0.7, 0.95), (0.85, 0.9, 0.97)),
             bounds_xy_m=(-self.half_x - 3.0, -self.half_y - 3.0,
                          self.half_x + 3.0, self.half_y + 3.0),
@@ -374,7 +375,7 @@ class _Room:
             (self.paint.uniform(-0.7, 0.7) * self.half_x,
              self.paint.uniform(-0.7, 0.7) * self.half_y, self.height - 0.1),
             (0.0, 0.0, -1.0),
-            _tint(self.rng, bright * self.paint.uniform(0.35, 0.75) / math.sqrt(count)))
+            tinted(self.rng, bright * self.paint.uniform(0.35, 0.75) / math.sqrt(count)))
             for _ in range(count))
 
 
@@ -382,8 +383,3 @@ def _facing(x: float, y: float, z: float) -> np.ndarray:
     """Return a frame whose z points along -x, x along y and y up."""
     return np.array([[0.0, 0.0, -1.0, x], [-1.0, 0.0, 0.0, y], [0.0, 1.0, 0.0, z],
                      [0.0, 0.0, 0.0, 1.0]])
-
-
-def _tint(rng: np.random.Generator, level: float) -> tuple[float, float, float]:
-    r, g, b = (level * (1.0 + rng.uniform(-0.12, 0.12, 3))).tolist()
-    return r, g, b
