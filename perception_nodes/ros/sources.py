@@ -2,8 +2,8 @@
 Camera topics to frames: each message is received once and decoded once per process.
 
 A :class:`CameraHub` holds one subscription per topic and one :class:`CameraSource` per set of
-topics, however many nodes of the process listen. Callbacks only store and pair messages;
-decoding happens in the thread of the first node that asks for the frame.
+topics, however many nodes of the process listen. Callbacks run in one thread and only store and
+pair messages; decoding happens in the thread of the first node that asks for the frame.
 """
 
 from collections import deque
@@ -19,6 +19,7 @@ from perception_nodes.conversions import decode
 from perception_nodes.core.registration import not_registered, register_depth
 from perception_nodes.core.transforms import TransformBuffer, TransformError
 from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
+from perception_nodes.ros.receiver import Receiver
 from perception_nodes.ros.transforms import TransformListener
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
@@ -148,22 +149,24 @@ class Feed(Generic[T]):
     """One subscription, whatever the number of listeners, and why it may be silent."""
 
     def __init__(
-        self, node: Node, msg_type: Any, topic: str, read: Callable[[Any], T], reliability: str
+        self, node: Node, receiver: Receiver, msg_type: Any, topic: str,
+        read: Callable[[Any], T], reliability: str,
     ) -> None:
         self.topic = topic
         self.listeners: list[Callable[[Arrived[T]], None]] = []
         self._node = node
+        self._receiver = receiver
         self._msg_type = msg_type
         self._read = read
         self._refused_policy = ''
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
-        self._subscription = node.create_subscription(
+        self._subscription = receiver.subscribe(
             msg_type, topic, self._on_message, qos,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
+            SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
 
     def close(self) -> None:
         """Unsubscribe."""
-        self._node.destroy_subscription(self._subscription)
+        self._receiver.unsubscribe(self._subscription)
 
     def why_silent(self) -> str:
         """Return the sentence that explains why nothing arrives."""
@@ -333,8 +336,9 @@ class CameraSource:
 class CameraHub:
     """All camera inputs of one process, on one node that owns the subscriptions."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, receiver: Receiver | None = None) -> None:
         self._node = node
+        self._receiver = receiver or Receiver(node)
         self._feeds: dict[tuple[Any, ...], Feed[Any]] = {}
         self._sources: dict[CameraTopics, CameraSource] = {}
         self._lock = threading.Lock()
@@ -397,7 +401,8 @@ class CameraHub:
     ) -> Feed[T]:
         key = (msg_type, topic, topics.reliability, *reading)
         if key not in self._feeds:
-            self._feeds[key] = Feed(self._node, msg_type, topic, read, topics.reliability)
+            self._feeds[key] = Feed(
+                self._node, self._receiver, msg_type, topic, read, topics.reliability)
         return self._feeds[key]
 
     def release(self, feed: Feed[Any]) -> None:

@@ -24,12 +24,12 @@ class FakeNode:
     def __init__(self):
         self.callbacks = {}
 
-    def create_subscription(self, msg_type, topic, callback, qos, **_):
+    def subscribe(self, msg_type, topic, callback, qos, event_callbacks):
         assert topic not in self.callbacks, f'{topic} is subscribed twice'
         self.callbacks[topic] = callback
         return SimpleNamespace(topic=topic)
 
-    def destroy_subscription(self, subscription):
+    def unsubscribe(self, subscription):
         del self.callbacks[subscription.topic]
 
 
@@ -81,7 +81,7 @@ def send_info(node, camera=CAMERA):
 
 def test_equal_stamps_are_paired_at_once(node, recorder):
     """Whichever half comes first, the frame is there with the second."""
-    CameraHub(node).listen(TOPICS, recorder)
+    CameraHub(node, node).listen(TOPICS, recorder)
     send_info(node)
     send_image(node, 100)
     assert recorder.frames == []
@@ -97,7 +97,7 @@ def test_equal_stamps_are_paired_at_once(node, recorder):
 
 def test_the_nearest_depth_within_tolerance_is_taken(node, recorder):
     """An image between two depths waits for the second only if that can be nearer."""
-    CameraHub(node).listen(TOPICS, recorder)
+    CameraHub(node, node).listen(TOPICS, recorder)
     send_info(node)
     for stamp in (0, 33, 66):
         send_depth(node, stamp)
@@ -111,7 +111,7 @@ def test_the_nearest_depth_within_tolerance_is_taken(node, recorder):
 
 def test_images_without_depth_are_dropped_with_the_reason(node, recorder):
     """Out of tolerance, never any depth, no camera_info: each is counted by its name."""
-    source = CameraHub(node).listen(TOPICS, recorder)
+    source = CameraHub(node, node).listen(TOPICS, recorder)
     send_image(node, 0)
     assert recorder.drops == ['no_camera_info']
     send_info(node)
@@ -127,7 +127,7 @@ def test_images_without_depth_are_dropped_with_the_reason(node, recorder):
 
 def test_one_subscription_and_one_decoding_for_all(node, recorder):
     """Nodes share the frame object; a colour-only node shares the colour subscription."""
-    hub, second, colour = CameraHub(node), Recorder(), Recorder()
+    hub, second, colour = CameraHub(node, node), Recorder(), Recorder()
     sources = [hub.listen(TOPICS, recorder), hub.listen(TOPICS, second),
                hub.listen(CameraTopics('/image'), colour)]
     send_info(node)
@@ -152,7 +152,7 @@ def test_one_subscription_and_one_decoding_for_all(node, recorder):
     (np.ones((2, 3), np.float32), 'camera'), (np.ones((4, 6), np.float32), 'depth_camera')])
 def test_depth_that_is_not_aligned_is_refused(node, recorder, depth, frame_id):
     """Another size or frame is said, with the driver's way out."""
-    CameraHub(node).listen(TOPICS, recorder)
+    CameraHub(node, node).listen(TOPICS, recorder)
     send_info(node)
     send_depth(node, 5, depth, frame_id)
     send_image(node, 5)
@@ -163,7 +163,7 @@ def test_depth_that_is_not_aligned_is_refused(node, recorder, depth, frame_id):
 
 def test_camera_info_of_another_size_is_refused(node, recorder):
     """Intrinsics of another resolution would put everything in the wrong place."""
-    CameraHub(node).listen(TOPICS, recorder)
+    CameraHub(node, node).listen(TOPICS, recorder)
     send_info(node, CameraIntrinsics(640, 480, 5.0, 5.0, 2.5, 1.5))
     send_depth(node, 5)
     send_image(node, 5)
@@ -173,7 +173,7 @@ def test_camera_info_of_another_size_is_refused(node, recorder):
 
 def test_stamps_that_jump_back_start_anew(node, recorder):
     """Old halves are not paired with new ones, and the listener hears of it once."""
-    CameraHub(node).listen(TOPICS, recorder)
+    CameraHub(node, node).listen(TOPICS, recorder)
     send_info(node)
     send_depth(node, 9990)
     send_image(node, 10_000)
