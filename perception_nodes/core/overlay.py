@@ -45,7 +45,7 @@ def draw_detections(
     rgb: Pixels, detections: Detections, class_names: Mapping[int, str]
 ) -> Pixels:
     """
-    Draw boxes with name and score; the best ones come to lie on top.
+    Draw boxes with name, object number and score; the best ones come to lie on top.
 
     Lines and letters grow with the image. Boxes outside the image, or with a side that is not
     a number, are left out; of the others the visible part is drawn.
@@ -65,9 +65,13 @@ def draw_detections(
         _draw_frame(picture, box, width + 2, (0, 0, 0))
     for box, class_id in zip(corners, class_ids, strict=True):
         _draw_frame(picture, box, width, colour_of(class_id))
-    for box, class_id, score in zip(corners, class_ids, visible.scores.tolist(), strict=True):
+    numbers = [''] * len(visible)
+    if visible.object_ids is not None:
+        numbers = [f' #{number}' for number in visible.object_ids.tolist()]
+    for box, class_id, number, score in zip(
+            corners, class_ids, numbers, visible.scores.tolist(), strict=True):
         name = _printable(class_names.get(class_id, f'id {class_id}'))
-        _draw_label(picture, name, f' {score:.2f}', box[:2], colour_of(class_id))
+        _draw_label(picture, name, f'{number} {score:.2f}', box[:2], colour_of(class_id))
     return picture
 
 
@@ -155,7 +159,7 @@ def _draw_frame(picture: Pixels, box: Sequence[int], width: int, colour: Colour)
 
 
 def _draw_label(
-    picture: Pixels, name: str, score: str, corner: Sequence[int], colour: Colour
+    picture: Pixels, name: str, figures: str, corner: Sequence[int], colour: Colour
 ) -> None:
     """Write on a filled plate upon the corner, or under it at the top of the image."""
     height, width = picture.shape[:2]
@@ -165,7 +169,7 @@ def _draw_label(
     (_, letter_height), _ = cv2.getTextSize('Hg', _FONT, scale, weight)
     pad = max(2, letter_height // 4)
     plate_height = letter_height + 3 * pad
-    text, text_width = _fitted(name, score, scale, weight, width - 2 * pad)
+    text, text_width = _fitted(name, figures, scale, weight, width - 2 * pad)
     left, top = corner
     left = max(0, min(left, width - text_width - 2 * pad))
     upper = top - plate_height if top >= plate_height else top
@@ -177,16 +181,16 @@ def _draw_label(
     cv2.putText(picture, text, baseline, _FONT, scale, ink, weight, cv2.LINE_AA)
 
 
-def _fitted(name: str, score: str, scale: float, weight: int, room: int) -> tuple[str, int]:
+def _fitted(name: str, figures: str, scale: float, weight: int, room: int) -> tuple[str, int]:
     """Return the label, its name cut where it is wider than ``room`` pixels, and its width."""
     def width_of(text: str) -> int:
         (text_width, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
         return text_width
 
-    text, kept = name + score, name
+    text, kept = name + figures, name
     while width_of(text) > room and kept:
         kept = kept[:-1]
-        text = f'{kept}..{score}'
+        text = f'{kept}..{figures}'
     return text, width_of(text)
 
 

@@ -40,7 +40,7 @@ def boxes(*centred, class_id='3', stamp_ns=0):
     """Return a Detection2DArray of (centre x, centre y, width, height)."""
     hypothesis = SimpleNamespace(hypothesis=SimpleNamespace(class_id=class_id, score=0.9))
     return SimpleNamespace(header=header(stamp_ns), detections=[
-        SimpleNamespace(results=[hypothesis], bbox=SimpleNamespace(
+        SimpleNamespace(id='', results=[hypothesis], bbox=SimpleNamespace(
             center=SimpleNamespace(position=SimpleNamespace(x=x, y=y)), size_x=w, size_y=h))
         for x, y, w, h in centred])
 
