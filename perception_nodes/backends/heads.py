@@ -109,9 +109,11 @@ def yolox(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Det
         raise ValueError(
             f'the first output has shape {table.shape}; head yolox expects ({len(strides)}, 5 + '
             f'classes) at an input of {size[0]}x{size[1]}')
-    boxes = np.concatenate([
-        (table[:, :2] + cells_xy) * strides, np.exp(table[:, 2:4]) * strides], axis=1)
-    return yolo_objectness(np.concatenate([boxes, table[:, 4:]], axis=1), columns)
+    likely = np.flatnonzero(table[:, 4] >= SCORE_FLOOR)
+    found, strides = table[likely], strides[likely]
+    found[:, :2] = (found[:, :2] + cells_xy[likely]) * strides
+    found[:, 2:4] = np.exp(found[:, 2:4]) * strides
+    return yolo_objectness(found, columns)
 
 
 def detr(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Detections:

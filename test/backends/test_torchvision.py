@@ -61,7 +61,6 @@ def saved(network, folder, name='weights.pth'):
     ('ssdlite320_mobilenet_v3_large', (320, 320)),
     ('ssd300_vgg16', (300, 300)),
     ('fasterrcnn_mobilenet_v3_large_320_fpn', (160, 96)),
-    ('fasterrcnn_resnet50_fpn', (96, 64)),
     ('maskrcnn_resnet50_fpn', (96, 64)),
     ('retinanet_resnet50_fpn', (96, 64)),
     ('fcos_resnet50_fpn', (96, 64)),
