@@ -27,6 +27,8 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
+_INTERRUPT_PERIOD_S = 0.5
+
 
 class Session:
     """
@@ -96,8 +98,10 @@ class Session:
                 self._executor.spin_once()
         except BaseException as error:  # kept for the main thread, which is woken here
             self._failure = error
-            if not self._closing:
+            # an interrupt that comes just before the main thread falls asleep does not wake it
+            while not self._closing:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                time.sleep(_INTERRUPT_PERIOD_S)
 
 
 def message_class(type_name: str) -> Any:

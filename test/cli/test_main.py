@@ -61,10 +61,10 @@ def test_overview_needs_neither_ros_nor_opencv():
 
 
 @pytest.mark.parametrize(('word', 'hint'), [
-    ('plya', "did you mean 'play'?"), ('xyzzy', 'there are demo, ')])
+    ('plya', "did you mean 'play'?"), ('xyzzy', f'there are {", ".join(command.VERBS)}')])
 def test_unknown_verb_names_what_was_meant(capsys, word, hint):
     assert command.main([word]) == 2
-    assert capsys.readouterr().err.startswith(f"perception: there is no verb '{word}'; {hint}")
+    assert capsys.readouterr().err == f"perception: there is no verb '{word}'; {hint}\n"
 
 
 @pytest.mark.parametrize(('action', 'sentence'), [
