@@ -20,6 +20,8 @@ from typing import NoReturn
 VERBS = {
     'benchmark': ('perception_nodes.cli.benchmark', 'measure speed, and how well the simulation '
                   'and the algorithms do'),
+    'dataset': (
+        'perception_nodes.cli.dataset', 'render labelled pictures of simulated scenes'),
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),

@@ -6,7 +6,7 @@ A robot in rooms, at tables, in corridors and on water, with exact ground truth 
     from perception_nodes.core.types import VelocityCommand
     from perception_nodes.sim.simulator import Simulator, SimulatorParams
 
-    sim = Simulator(SimulatorParams(world='room', noise=True), seed=7)
+    sim = Simulator(SimulatorParams(world='room', noise=True), 7)  # a seed
     sim.step(VelocityCommand(linear_mps=0.3, angular_rps=0.1), duration_s=0.1)
     frame = sim.frame('camera')        # RgbdFrame; sim.depth, sim.rgb and sim.ideal_depth singly
     truth = sim.truth('camera')        # masks, boxes in 2D and 3D, visible fractions

@@ -136,6 +136,7 @@ class Scene:
     headlight: Rgb  # light from the camera
     sky: tuple[Rgb, Rgb]  # zenith, horizon
     bounds_xy_m: tuple[float, float, float, float]  # x_min, y_min, x_max, y_max of the world
+    interior_xy_m: tuple[float, float, float, float] | None = None  # between the walls of a room
     robot: RobotStart | None = None
     goal_xy_m: tuple[float, float] | None = None
     workspace: Workspace | None = None

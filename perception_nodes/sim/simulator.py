@@ -28,7 +28,14 @@ from perception_nodes.sim.model import (
     THING_GROUP,
 )
 from perception_nodes.sim.poses import inverse, Matrix, planar, yaw_of
-from perception_nodes.sim.rendering import make_renderer, RayRenderer, Renderer, Silhouettes, View
+from perception_nodes.sim.rendering import (
+    Layers,
+    make_renderer,
+    RayRenderer,
+    Renderer,
+    Silhouettes,
+    View,
+)
 from perception_nodes.sim.robot import CLIMB_M, HEIGHT_M, Mounts, mounts
 from perception_nodes.sim.scene import occupancy, ROUND_ROBOT, Scene, Split, SPLITS
 from perception_nodes.sim.truth import GroundTruth, instance_id, look, states, ThingState
@@ -107,6 +114,9 @@ class Simulator:
     """
     A scene in motion. Everything is a function of the parameters, the seed and the steps taken.
 
+    :param params: How to simulate.
+    :param scene: The seed of a scene of ``params.world``, or a scene.
+
     The noise of a sensor depends on the seed, the sensor and the time, not on what else was
     asked for. Use it from one thread.
 
@@ -114,12 +124,15 @@ class Simulator:
     :raises OSError: If the renderer does not work on this machine.
     """
 
-    def __init__(self, params: SimulatorParams, seed: int = 0) -> None:
+    def __init__(self, params: SimulatorParams, scene: int | Scene = 0) -> None:
         self.params = params
         self._limits = Limits(params.max_linear_mps, params.max_angular_rps,
                               params.max_linear_mps2, params.max_angular_rps2)
         self._renderer: Renderer | None = None
-        self.reset(seed)
+        if isinstance(scene, Scene):
+            self.load(scene)
+        else:
+            self.reset(scene)
 
     def reset(self, seed: int) -> None:
         """Draw the scene of a seed and start it at time 0."""
@@ -285,6 +298,10 @@ class Simulator:
             rgb, found = self._renderer.rgb(self._data, view), self._rays.cast(self._data, view)
         return rgb, look(self.scene, found, view, self.poses(), self.stamp_ns)
 
+    def layers_from(self, view: View) -> Layers:
+        """Return the exact depth and things of any view."""
+        return self._rays.layers(self._data, view)
+
     def scan(self) -> LaserRanges:
         """Return one sweep of the lidar, in frame ``laser``."""
         p = self.params
@@ -308,6 +325,13 @@ class Simulator:
         out[:, :3, :3] = self._data.xmat[bodies].reshape(-1, 3, 3)
         out[:, :3, 3] = self._data.xpos[bodies]
         return list(out)
+
+    def pose_of(self, name: str) -> Matrix:
+        """Return the (4, 4) map_from_thing of one thing; an unknown name raises KeyError."""
+        body = self._model.mj.body(name).id
+        out = np.eye(4)
+        out[:3, :3], out[:3, 3] = self._data.xmat[body].reshape(3, 3), self._data.xpos[body]
+        return out
 
     def states(self) -> tuple[ThingState, ...]:
         """Return where every object, person and piece of furniture is."""

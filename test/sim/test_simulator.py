@@ -20,7 +20,7 @@ def ideal(scene):
 
     def make(*things, **more):
         params = SimulatorParams(noise=False, **SMALL, **more.pop('params', {}))
-        sim = Simulator(params, seed=0)
+        sim = Simulator(params, 0)
         sim.load(scene(*things, **more))
         made.append(sim)
         return sim
@@ -124,7 +124,7 @@ def test_ideal_depth_says_too_far_and_too_near(ideal, thing):
 def test_everything_repeats(scene):
     """The same seed and steps give the same bytes, whatever else was asked for."""
     def run(extra):
-        sim = Simulator(SimulatorParams(world='room', **SMALL), seed=11)
+        sim = Simulator(SimulatorParams(world='room', **SMALL), 11)
         digest = hashlib.sha256()
         for k in range(4):
             sim.step(VelocityCommand(0.3, 0.4 - 0.2 * k), 0.25)
@@ -142,7 +142,7 @@ def test_everything_repeats(scene):
 
 def test_reset_starts_anew():
     """A reset is the same as a new simulator, and another seed is another scene."""
-    sim = Simulator(SimulatorParams(world='room', **SMALL), seed=1)
+    sim = Simulator(SimulatorParams(world='room', **SMALL), 1)
     first = sim.rgb('camera')
     sim.step(VelocityCommand(0.5, 0.5), 0.5)
     sim.reset(2)
@@ -157,7 +157,7 @@ def test_noise_looks_like_a_sensor(ideal, scene, thing):
     """Holes are NaN, odometry drifts by percents, ranges by centimetres; the truth stays."""
     wall = thing('box', (0.1, 5.0, 1.0), (2.1, 0.0, 1.0), 'wall', 'wall')
     post = thing('box', (0.05, 0.1, 1.0), (1.2, 0.0, 1.0), 'post')
-    sim = Simulator(SimulatorParams(noise=True, **SMALL), seed=0)
+    sim = Simulator(SimulatorParams(noise=True, **SMALL), 0)
     sim.load(scene(wall, post))
     depth, truth = sim.depth('camera'), sim.truth('camera')
     measured = np.isfinite(depth)

@@ -81,6 +81,7 @@ class _Room:
             sky=((0.55, 0.7, 0.95), (0.85, 0.9, 0.97)),
             bounds_xy_m=(-self.half_x - 3.0, -self.half_y - 3.0,
                          self.half_x + 3.0, self.half_y + 3.0),
+            interior_xy_m=(-self.half_x, -self.half_y, self.half_x, self.half_y),
             robot=RobotStart(float(x), float(y), yaw), goal_xy_m=(float(goal[0]), float(goal[1])),
             workspace=self.workspace, settle_s=0.3)
 
@@ -278,7 +279,8 @@ class _Room:
         """Set small things on a surface, each on ground of its own."""
         ground = Ground()
         area = 4.0 * support.half_x_m * support.half_y_m
-        for _ in range(int(self.rng.integers(0, 2 + min(9, round(area * (14 if dense else 10)))))):
+        most = 3 + min(9, round(area * (14 if dense else 10)))
+        for _ in range(int(self.rng.integers(2 if dense else 0, most))):
             family = draw_family(self.paint, self.split)
             parts = family.build(self.paint)
             half_x, half_y = half_size(parts)

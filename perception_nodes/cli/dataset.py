@@ -1,0 +1,134 @@
+"""Make a labelled data set from the simulator, in several processes, resumable."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from contextlib import contextmanager
+import logging
+import multiprocessing
+import os
+from pathlib import Path
+import shlex
+import signal
+
+import cv2
+from perception_nodes.cli.arguments import count, image_size, not_negative
+from perception_nodes.cli.progress import progress
+from perception_nodes.sim.dataset import (
+    begin,
+    DatasetPlan,
+    DEFAULT_WORLDS,
+    finish,
+    make_frames,
+    SceneTask,
+)
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument('root', type=Path, metavar='FOLDER',
+                        help='where it is written; an unfinished data set is continued')
+    for split, frames in (('train', 2400), ('val', 300), ('test', 300)):
+        parser.add_argument(f'--{split}', type=_frames, default=frames, metavar='FRAMES',
+                            help=f'frames for {split} (default: %(default)s)')
+    parser.add_argument(
+        '--worlds', nargs='+', default=list(DEFAULT_WORLDS), metavar='WORLD',
+        help='kinds of world, by turns; one named twice comes twice as often '
+        f'(default: {" ".join(DEFAULT_WORLDS)})')
+    parser.add_argument('--seed', type=_frames, default=0, metavar='N',
+                        help='another seed, other scenes (default: %(default)s)')
+    parser.add_argument('--size', type=image_size, default=(320, 240), metavar='WxH',
+                        help='size of the pictures (default: 320x240)')
+    parser.add_argument('--frames-per-scene', type=count, default=6, metavar='N',
+                        help='pictures of each scene (default: %(default)s)')
+    parser.add_argument('--ideal', action='store_true', help='without noise of the sensors')
+    parser.add_argument('--shadows', type=not_negative, default=0.5, metavar='SHARE',
+                        help='share of the scenes with shadows (default: %(default)s)')
+    parser.add_argument('--renderer', choices=('rays', 'egl'), default='rays',
+                        help='what draws; rays are exact and need no OpenGL '
+                        '(default: %(default)s)')
+    parser.add_argument('--processes', type=count, default=os.cpu_count() or 1, metavar='N',
+                        help='how many at once (default: %(default)s)')
+
+
+def run(arguments: Namespace) -> int:
+    """Make what is missing, then join it."""
+    width, height = arguments.size
+    plan = DatasetPlan(
+        {'train': arguments.train, 'val': arguments.val, 'test': arguments.test},
+        tuple(arguments.worlds), arguments.seed, width, height, arguments.frames_per_scene,
+        not arguments.ideal, arguments.shadows, arguments.renderer)
+    command = _command(arguments)
+    tasks = begin(arguments.root, plan, command)
+    total = sum(plan.frames.values())
+    missing = sum(task.count for task in tasks)
+    if not tasks and not (arguments.root / 'records').is_dir():
+        log.info('%s is complete: %d frames', arguments.root, total)
+        return 0
+    if missing < total:
+        log.info('%d of %d frames are there already', total - missing, total)
+    try:
+        with progress(total, 'frame') as bar:
+            bar.update(total - missing)
+            for made in _made(arguments.root, plan, tasks, arguments.processes):
+                bar.update(made)
+    except KeyboardInterrupt:
+        log.info('interrupted; the same command goes on from here')
+        return 0
+    finish(arguments.root, plan, command)
+    log.info('%d frames are in %s', total, arguments.root)
+    return 0
+
+
+def _made(root: Path, plan: DatasetPlan, tasks: Sequence[SceneTask],
+          processes: int) -> Iterator[int]:
+    """Make every scene; yield the number of frames of each that is done."""
+    if processes == 1:
+        for task in tasks:
+            make_frames(root, plan, task)
+            yield task.count
+        return
+    with _pool(min(processes, max(1, len(tasks)))) as pool:
+        running = {pool.submit(make_frames, root, plan, task): task for task in tasks}
+        for done in as_completed(running):
+            done.result()
+            yield running[done].count
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Offer workers that finish their scene, and no other, when this process is interrupted."""
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context('spawn'), initializer=_set_up_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _set_up_worker() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+def _command(arguments: Namespace) -> str:
+    """Return the command that makes the same data set, wherever it is put."""
+    words = ['perception', 'dataset', 'FOLDER']
+    for split in ('train', 'val', 'test'):
+        words += [f'--{split}', str(getattr(arguments, split))]
+    words += ['--worlds', *arguments.worlds, '--seed', str(arguments.seed),
+              '--size', 'x'.join(map(str, arguments.size)),
+              '--frames-per-scene', str(arguments.frames_per_scene),
+              '--shadows', str(arguments.shadows), '--renderer', arguments.renderer]
+    words += ['--ideal'] if arguments.ideal else []
+    return shlex.join(words)
+
+
+def _frames(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"'{text}' must be a whole number of 0 or more")
+    return int(text)
