@@ -110,7 +110,7 @@ class TestPictures:
         verb.interrupt(number)
         shown, _ = verb.finish()
         assert int(shown.split()[0]) >= 10
-        assert levels(images.messages)[:9] == [10, 20, 30, 40, 10, 20, 30, 40, 10]
+        assert set(levels(images.messages)) == {10, 20, 30, 40}
 
     def test_a_video_at_its_own_rate(self, run, listen, tmp_path):
         video = cv2.VideoWriter(

@@ -100,6 +100,7 @@ def test_chosen_topics_for_a_while(run, publish, tmp_path):
 def test_a_publisher_that_offers_less_is_followed(run, session, publish, tmp_path):
     verb = run('record', tmp_path / 'bag', '--topics', '/words')
     publish(String(data='reliable'), '/words')
+    time.sleep(1.0)
     second = session.node.create_publisher(String, '/words', qos_profile_sensor_data)
     assert session.wait_for(second.get_subscription_count, 15.0)
     time.sleep(0.3)
