@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam eval-voc50 colcon docs clean
+.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,6 +68,9 @@ demo: venv ## detect objects in real photos over ROS topics; writes out/demo/rep
 
 webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a video file or a URL)
 	$(BIN)/perception webcam $(SOURCE)
+
+bench: venv ## measure images between processes and through the nodes; writes out/bench/bench.json
+	$(BIN)/perception benchmark graph --out out/bench/bench.json
 
 # PASCAL VOC and COCO have other names for six classes.
 VOC_TO_COCO := aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,pottedplant=potted plant,sofa=couch,tvmonitor=tv

@@ -10,7 +10,7 @@ image, or where the detections are received by another process.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 import json
 import logging
@@ -22,21 +22,20 @@ import time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from perception_nodes.cli.arguments import count
-from perception_nodes.cli.benchmark_processes import (
-    BEST_EFFORT,
-    HD,
-    picture,
-    Receipts,
-    Variant,
-    VARIANTS,
-    VGA,
+from perception_nodes.cli.benchmark_figures import (
+    CpuTimes,
+    figures,
+    Latencies,
+    losses,
+    memcpy_ms,
+    per_variant,
+    print_tables,
 )
+from perception_nodes.cli.benchmark_processes import BEST_EFFORT, Receipts, Variant, VARIANTS
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.conversions.decode import stamp_ns_from_msg
-from perception_nodes.evaluation.metrics import bootstrap_intervals
-from perception_nodes.evaluation.results import percentiles, write_results
+from perception_nodes.evaluation.results import write_results
 from perception_nodes.ros.inference_node import RELIABLE
 from perception_nodes.ros.session import Session
 from tqdm import tqdm
@@ -47,16 +46,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 1.0 / 30.0
 _QUIET_S = 0.004
 _WARM_UP = 15
-_START_TIMEOUT_S = 90.0
+_START_TIMEOUT_S, _PATIENCE_S = 90.0, 5.0
 _MODULE = 'perception_nodes.cli.benchmark_processes'
-
-# figure: the most that it may be
-GOALS = {
-    'detection_overhead_cpu_ms_720p': 1.5,
-    'one_process_over_four_default_cpu_ratio': 0.2,
-    'one_process_over_four_tuned_cpu_ratio': 0.4,
-    'best_effort_vga_lost': 0.0,
-}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -78,25 +69,20 @@ def run(arguments: Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder, Session('perception_benchmark') as session:
         bench = _Bench(session, Path(folder))
         with bench:
-            cpu_ms = bench.interleave(arguments.frames, arguments.seed)
+            cpu_times_ms = bench.interleave(arguments.frames, arguments.seed)
             bench.stream(arguments.frames)
         latencies_ms = bench.latencies_ms()
     values = {
-        **_memcpy_ms(arguments.frames),
-        **_per_variant(cpu_ms, latencies_ms),
-        **_figures(cpu_ms, latencies_ms, arguments.seed),
-        **_losses(latencies_ms),
+        **memcpy_ms(arguments.frames),
+        **per_variant(cpu_times_ms, latencies_ms),
+        **figures(cpu_times_ms, latencies_ms, arguments.seed),
+        **losses(latencies_ms),
     }
     write_results(arguments.out, values, seed=arguments.seed, n=arguments.frames,
                   wall_s=time.monotonic() - start_s)
-    _print_tables(values)
+    print_tables(values)
     log.info('wrote %s', arguments.out)
     return 0
-
-
-# by variant: CPU time per image; and per consumer and image the latency, NaN where it was lost
-CpuTimes = dict[str, npt.NDArray[np.float64]]
-Latencies = dict[str, npt.NDArray[np.float64]]
 
 
 class _Bench:
@@ -142,11 +128,11 @@ class _Bench:
             self._slot(variant)
         for stamps_ns in self._stamps_ns.values():
             stamps_ns.clear()
-        cpu_ms = {variant.name: np.zeros(frames) for variant in VARIANTS}
+        times_ms = {variant.name: np.zeros(frames) for variant in VARIANTS}
         for i in tqdm(range(frames), 'variants in turn', unit='round', disable=None):
             for k in order.permutation(len(VARIANTS)):
-                cpu_ms[VARIANTS[k].name][i] = self._slot(VARIANTS[k])
-        return cpu_ms
+                times_ms[VARIANTS[k].name][i] = self._slot(VARIANTS[k])
+        return times_ms
 
     def stream(self, frames: int) -> None:
         """Send ``frames`` images at 30 Hz to each of those that may lose some."""
@@ -207,7 +193,8 @@ class _Bench:
         self._publish(variant)
         time.sleep(max(0.0, end_s - _QUIET_S - time.monotonic()))
         last = math.nan
-        while not now - last < 0.1:  # on a busy machine the work may outlast the slot
+        # on a busy machine the work may outlast the slot
+        while not now - last < 0.1 and time.monotonic() < end_s + _PATIENCE_S:
             time.sleep(_QUIET_S)
             last, now = now, cpu_ms(pids)
         return now - before
@@ -240,9 +227,17 @@ class _Camera:
         self._commands = self._processes.enter_context(Client(str(self._socket)))
 
     def ask(self, command: str, topic: str) -> int:
-        """Send a command and return the answer."""
-        self._commands.send((command, topic))
-        return int(self._commands.recv())
+        """
+        Send a command and return the answer.
+
+        :raises OSError: If the process has ended.
+        """
+        try:
+            self._commands.send_bytes(f'{command} {topic}'.encode())
+            return int(self._commands.recv_bytes())
+        except (EOFError, ConnectionError) as error:
+            self._child.wait(_PATIENCE_S)
+            raise OSError(f'{self._child.name} does not answer any more') from error
 
 
 def cpu_ms(pids: Sequence[int]) -> float:
@@ -250,114 +245,3 @@ def cpu_ms(pids: Sequence[int]) -> float:
     return 1e-6 * sum(
         int(path.read_text().split()[0])
         for pid in pids for path in Path(f'/proc/{pid}/task').glob('*/schedstat'))
-
-
-def _memcpy_ms(frames: int) -> dict[str, float]:
-    """Time copies of the images, the least that any hop costs."""
-    values: dict[str, float] = {}
-    for name, size in (('vga', VGA), ('720p', HD)):
-        source = picture(*size)
-        target = source.copy()
-        samples_ms = []
-        for _ in range(frames):
-            start_ns = time.thread_time_ns()
-            np.copyto(target, source)
-            samples_ms.append((time.thread_time_ns() - start_ns) * 1e-6)
-        values[f'memcpy_{name}_cpu_ms'] = float(np.mean(samples_ms))
-    return values
-
-
-def _per_variant(cpu_times_ms: CpuTimes, latencies_ms: Latencies) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for variant in VARIANTS:
-        last_ms = latencies_ms[variant.name].max(axis=0)  # NaN if any consumer missed it
-        values[f'{variant.name}_cpu_ms'] = float(cpu_times_ms[variant.name].mean())
-        values[f'{variant.name}_lost'] = float(np.isnan(latencies_ms[variant.name]).mean())
-        values |= percentiles(
-            f'{variant.name}_latency_ms', last_ms[np.isfinite(last_ms)].tolist(), (50, 95, 99))
-    return values
-
-
-def _figures(
-    cpu_times_ms: CpuTimes, latencies_ms: Latencies, seed: int
-) -> dict[str, float]:
-    """Return the differences and ratios, with their 95 % intervals over rounds."""
-    last_ms = {name: values.max(axis=0) for name, values in latencies_ms.items()}
-    rounds = len(cpu_times_ms['empty'])
-
-    def figures(weights: npt.NDArray[np.int64]) -> dict[str, float]:
-        cpu = {name: float(np.average(ms, weights=weights)) for name, ms in cpu_times_ms.items()}
-
-        def latency_ratio(name: str) -> float:
-            return float(np.nanmedian(np.repeat(last_ms[name], weights))
-                         / np.nanmedian(np.repeat(last_ms[f'{name}_default'], weights)))
-
-        return {
-            'detection_overhead_cpu_ms_vga': cpu['detection_vga'] - cpu['bare_vga'],
-            'detection_overhead_cpu_ms_720p': cpu['detection_720p'] - cpu['bare_720p'],
-            'tuned_over_default_latency_ratio': latency_ratio('bare_vga'),
-            'tuned_over_default_latency_ratio_720p': latency_ratio('bare_720p'),
-            'one_process_over_four_default_cpu_ratio':
-                cpu['container'] / cpu['four_processes_default'],
-            'one_process_over_four_tuned_cpu_ratio':
-                cpu['container'] / cpu['four_processes_tuned'],
-        }
-
-    return _with_intervals(figures, rounds, seed)
-
-
-def _with_intervals(
-    score: Callable[[npt.NDArray[np.int64]], Mapping[str, float]], n: int, seed: int
-) -> dict[str, float]:
-    values = score(np.ones(n, np.int64))
-    intervals = bootstrap_intervals(score, n, seed)
-    return {key: value for name in values for key, value in (
-        (name, values[name]), (f'{name}_ci_low', intervals[name][0]),
-        (f'{name}_ci_high', intervals[name][1]))}
-
-
-def _losses(latencies_ms: Latencies) -> dict[str, float]:
-    """Return the lost share of the images that were sent best effort, with Wilson's interval."""
-    values: dict[str, float] = {}
-    for variant in BEST_EFFORT:
-        lost = np.isnan(latencies_ms[variant.name])
-        low, high = wilson_interval(int(lost.sum()), lost.size)
-        values |= {f'{variant.name}_lost': float(lost.mean()),
-                   f'{variant.name}_lost_ci_low': low, f'{variant.name}_lost_ci_high': high}
-    return values
-
-
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """
-    Return the 95 % interval of a share of which ``hits`` of ``n`` were seen.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    z = 1.959964
-    share = hits / n
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-
-
-def _print_tables(values: Mapping[str, float]) -> None:
-    width = max(len(variant.name) for variant in VARIANTS)
-    print(f'{"per image":{width}}   CPU ms   latency ms: p50     p95     p99    lost')
-    for name in ('memcpy_vga', 'memcpy_720p'):
-        print(f'{name:{width}} {values[f"{name}_cpu_ms"]:8.3f}')
-    for variant in VARIANTS:
-        latency = ''.join(f'{values[f"{variant.name}_latency_ms_p{rank}"]:8.2f}'
-                          for rank in (50, 95, 99))
-        print(f'{variant.name:{width}} {values[f"{variant.name}_cpu_ms"]:8.3f}        {latency}'
-              f'{values[f"{variant.name}_lost"]:8.1%}')
-    names = [name for name in values if f'{name}_ci_low' in values]
-    width = max(map(len, names))
-    print(f'\n{"figure":{width}}   value  (95 % interval)    goal')
-    for name in names:
-        goal = ''
-        if name in GOALS:
-            met = 'met' if values[name] <= GOALS[name] else 'MISSED'
-            goal = f'at most {GOALS[name]:g}: {met}'
-        print(f'{name:{width}} {values[name]:7.3f}  '
-              f'({values[f"{name}_ci_low"]:.3f} to {values[f"{name}_ci_high"]:.3f})   {goal}')

@@ -114,8 +114,8 @@ def _camera(arguments: Namespace) -> None:
     """
     Publish images on command.
 
-    It is sent ``('publish', topic)`` and answers with the stamp, or ``('matched', topic)`` and
-    answers with the number of subscriptions.
+    It is sent ``publish TOPIC`` and answers with the stamp, or ``matched TOPIC`` and answers
+    with the number of subscriptions.
     """
     _choose_transport(arguments.name)
     rclpy.init(args=[])
@@ -125,15 +125,15 @@ def _camera(arguments: Namespace) -> None:
     try:
         with Listener(str(arguments.file)) as listener, listener.accept() as commands:
             while True:
-                command, topic = commands.recv()
+                command, topic = commands.recv_bytes().decode().split()
                 publisher, msg = publishers[topic]
                 if command == 'matched':
-                    commands.send(publisher.get_subscription_count())
+                    commands.send_bytes(b'%d' % publisher.get_subscription_count())
                     continue
                 stamp_ns = time.monotonic_ns()
                 msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp_ns, 10**9)
                 publisher.publish(msg)
-                commands.send(stamp_ns)
+                commands.send_bytes(b'%d' % stamp_ns)
     except (EOFError, KeyboardInterrupt):
         pass
     finally:
