@@ -13,6 +13,9 @@ BENCHMARKS = {
     'graph': (
         'perception_nodes.cli.benchmark_graph',
         'CPU time and latency of images between processes and through the nodes'),
+    'simulation': (
+        'perception_nodes.cli.benchmark_simulation',
+        'CPU time of simulated physics and pictures, with and without OpenGL'),
 }
 
 
