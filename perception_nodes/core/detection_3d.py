@@ -13,22 +13,20 @@ A depth camera sees only the surfaces that face it. What is taken as the object'
 """
 
 from dataclasses import dataclass
+import math
 
-from numba import njit
+import cv2
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core import surfaces
 from perception_nodes.core.geometry import check_size, pixel_rays, undistort
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import CameraIntrinsics, Detections, Detections3D, RgbdFrame
 
-# Khoshelham and Elberink 2012 (doi:10.3390/s120201437): depth noise grows with its square
-NOISE_PER_M = 0.0014
-
 # four times as many are thinned out, except at the object's edges: they give the accuracy
 _PIXELS_PER_BOX = 2_500
-_TURN_POINTS = 250
-_FEW_VALID, _NOTHING_STANDS_OUT, _FEW_POINTS = 1, 2, 3
 _PIXEL_SIGMA = 2.0  # of a detector's box edge
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,21 +84,30 @@ def lift(
     if masks is not None and masks.shape != (len(detections), *frame.depth_m.shape):
         raise ValueError(f'masks have shape {masks.shape}; expected '
                          f'{(len(detections), *frame.depth_m.shape)}')
-    k, upright = frame.intrinsics, up_in_camera is not None
-    up = np.array([0.0, -1.0, 0.0]) if up_in_camera is None else np.asarray(
-        up_in_camera / np.linalg.norm(up_in_camera), np.float64)
-    status, counts, boxes = _measure_all(
-        np.ascontiguousarray(frame.depth_m), pixel_rays(k),
-        np.empty((0, 0, 0), np.bool_) if masks is None else np.ascontiguousarray(masks),
-        detections.boxes_xyxy.astype(np.float64), up, upright,
-        np.array([params.min_depth_m, params.max_depth_m, params.min_points, k.fx, k.fy]))
-    good = np.flatnonzero(status == 0)
+    intrinsics, upright = frame.intrinsics, up_in_camera is not None
+    boxes = detections.boxes_xyxy.astype(np.float64)
+    axes = _axes(boxes, intrinsics, up_in_camera)
+    rows, measured, counts, rejected = [], [], [], []
+    for i, box in enumerate(boxes):
+        mask = None if masks is None else masks[i]
+        region = _Region(frame.depth_m, intrinsics, mask, box, params)
+        try:
+            values, count = _measure(region, axes[i], upright, intrinsics, params)
+        except _NoObjectError as error:
+            rejected.append((i, str(error)))
+            continue
+        rows.append(i)
+        measured.append(values)
+        counts.append(count)
+    index = np.array(rows, np.int64)
+    values = np.array(measured).reshape(len(rows), 8)
+    rotations = _turned(axes[index], values[:, 6])
+    centers = np.einsum('nij,nj->ni', rotations, values[:, :3])
     return Detections3D(
-        boxes[good, :3], boxes[good, 6:15].reshape(-1, 3, 3), boxes[good, 3:6],
-        boxes[good, 15:].reshape(-1, 6, 6), detections.scores[good], detections.class_ids[good],
-        good, ('depth' if masks is None else 'mask_depth',) * len(good),
-        tuple((int(i), _reason(int(status[i]), int(counts[i]), params, masked=masks is not None))
-              for i in np.flatnonzero(status)))
+        centers, rotations, values[:, 3:6],
+        _covariances(centers, rotations, values, np.array(counts), intrinsics, upright=upright),
+        detections.scores[index], detections.class_ids[index], index,
+        ('depth' if masks is None else 'mask_depth',) * len(rows), tuple(rejected))
 
 
 def lift_on_ground(
@@ -191,584 +198,166 @@ def _standing_box(
     return center, rotation, np.array([width, width, height]), covariance
 
 
-def _reason(status: int, count: int, params: Detection3DParams, *, masked: bool) -> str:
-    where = 'mask' if masked else 'box'
-    if status == _FEW_VALID:
-        return (f'the {where} holds {count} depth readings between {params.min_depth_m} and '
-                f'{params.max_depth_m} m; min_points is {params.min_points}')
-    if status == _NOTHING_STANDS_OUT:
-        return f'nothing in the {where} stands out of the surface around it'
-    return (f'the largest surface in the {where} has {count} depth readings; '
+class _NoObjectError(Exception):
+    """Why a detection has no box in space, in a sentence."""
+
+
+class _Region:
+    """The part of a frame in and around one box; thinned out where it is large."""
+
+    def __init__(
+        self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics,
+        mask: npt.NDArray[np.bool_] | None, box: npt.NDArray[np.float64],
+        params: Detection3DParams,
+    ) -> None:
+        height, width = depth_m.shape
+        left, top = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
+        right, bottom = min(math.ceil(box[2]), width), min(math.ceil(box[3]), height)
+        # what surrounds the box tells what the object stands on and what goes on outside
+        margin_x, margin_y = max(4, (right - left) // 8), max(4, (bottom - top) // 8)
+        x0, y0 = max(left - margin_x, 0), max(top - margin_y, 0)
+        part = np.s_[y0:max(bottom + margin_y, y0), x0:max(right + margin_x, x0)]
+        self.rays = np.ascontiguousarray(pixel_rays(intrinsics)[part])
+        depth = depth_m[part]
+        with np.errstate(invalid='ignore'):
+            good = (depth >= params.min_depth_m) & (depth <= params.max_depth_m)
+        good &= ~np.isnan(self.rays[..., 0])
+        self.depth = np.where(good, depth, np.float32(0.0))
+        inside = np.zeros(depth.shape, np.bool_)
+        inside[max(top - y0, 0):max(bottom - y0, 0), max(left - x0, 0):max(right - x0, 0)] = True
+        self.masked = mask is not None
+        self.mask: npt.NDArray[np.bool_] = np.empty((0, 0), np.bool_)
+        if mask is not None:
+            # the border of a mask mixes two depths
+            self.mask = cv2.erode(mask[part].view(np.uint8), _CROSS).view(np.bool_)
+            inside = self.mask
+        self.step = max(1, int(math.sqrt(depth.size / _PIXELS_PER_BOX)))
+        thin = np.s_[::self.step, ::self.step]
+        self.thin_depth = np.ascontiguousarray(self.depth[thin])
+        self.thin_rays = np.ascontiguousarray(self.rays[thin])
+        self.inside = np.ascontiguousarray(inside[thin])
+        self.middle = max((top + bottom) // 2 - y0, 0) // self.step
+
+
+def _measure(
+    region: _Region, axes: npt.NDArray[np.float64], upright: bool, intrinsics: CameraIntrinsics,
+    params: Detection3DParams,
+) -> tuple[npt.NDArray[np.float64], int]:
+    """
+    Measure one object.
+
+    :param axes: (3, 3), rows away, left and up in the camera's frame.
+    :return: What :func:`surfaces.extents` returns, and the number of readings.
+    :raises _NoObjectError: With the sentence why there is none.
+    """
+    z, rays, inside, step = region.thin_depth, region.thin_rays, region.inside, region.step
+    where = 'mask' if region.masked else 'box'
+    per_reading = step * step  # pixels that one reading stands for
+    needed = max(10.0, params.min_points / per_reading)
+    valid = int(np.count_nonzero(z[inside]))
+    if valid < needed:
+        raise _NoObjectError(
+            f'the {where} holds {valid * per_reading} depth readings between '
+            f'{params.min_depth_m} and {params.max_depth_m} m; min_points is {params.min_points}')
+    normal, offset, has_support = surfaces.support(
+        z, rays, inside, region.middle, axes[2].copy(), upright, step)
+    floor = offset if has_support and not region.masked else -math.inf
+    labels = surfaces.surfaces(
+        z, rays, inside if region.masked else np.ones_like(inside), normal, floor, step)
+    best, count, goes_on = surfaces.best_surface(labels, inside, z, step)
+    if best == 0 or goes_on:
+        raise _NoObjectError(f'nothing in the {where} stands out of the surface around it')
+    if count < needed:
+        raise _NoObjectError(
+            f'the largest surface in the {where} has {count * per_reading} depth readings; '
             f'min_points is {params.min_points}')
+    points = surfaces.points(
+        labels, best, count, z, step, region.depth, region.rays, region.mask, axes, normal, floor)
+    distance_m = float(points[3].mean())
+    foot = math.nan
+    if has_support and upright:
+        slack_m = max(0.03, 6.0 * surfaces.NOISE_PER_M * distance_m**2)
+        reaches = np.partition(points[2], len(points[2]) // 300)[len(points[2]) // 300] - offset
+        if reaches < slack_m or not surfaces.seen_through(
+                labels, z, rays, best, axes[0].copy(), slack_m):
+            foot = offset
+    elif has_support:
+        points = _with_foot(points, axes @ normal, offset)
+    # the outermost readings lie this far within the edge, in pixels
+    lost = 1.25 if region.masked else 0.25
+    values = surfaces.extents(
+        points, upright, foot, surfaces.noise_m(labels, z, best),
+        lost * distance_m / intrinsics.fx, lost * distance_m / intrinsics.fy)
+    return values, count * per_reading
 
 
-@njit(cache=True)
-def _measure_all(depth, rays, masks, boxes, up, upright, limits):  # type: ignore[no-untyped-def]
+def _with_foot(
+    points: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], offset: float
+) -> npt.NDArray[np.float64]:
+    """Return the points, and where those next to the plane around the object meet it."""
+    heights = normal @ points[:3] - offset
+    near = heights < 2.0 * np.maximum(0.01, 3.0 * surfaces.NOISE_PER_M * points[3] ** 2)
+    foot = points[:, near]
+    foot[:3] -= normal[:, None] * heights[near]
+    return np.hstack([points, foot])
+
+
+def _axes(
+    boxes: npt.NDArray[np.float64], intrinsics: CameraIntrinsics,
+    up: npt.NDArray[np.float64] | None,
+) -> npt.NDArray[np.float64]:
+    """Return (N, 3, 3), rows away, left and up in the camera's frame; without up its own axes."""
+    if up is None:
+        own = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+        return np.broadcast_to(own, (len(boxes), 3, 3)).copy()
+    up = np.asarray(up / np.linalg.norm(up), np.float64)
+    middles = 0.5 * (boxes[:, :2] + boxes[:, 2:])
+    views = np.nan_to_num(np.hstack([undistort(middles, intrinsics), np.ones((len(boxes), 1))]))
+    away = views - np.outer(views @ up, up)
+    # straight down, the image's own top is away
+    steep = np.linalg.norm(away, axis=1) < 0.05 * np.linalg.norm(views, axis=1)
+    away[steep] = np.array([0.0, -1.0, 0.0]) + up[1] * up
+    away /= np.linalg.norm(away, axis=1)[:, None]
+    return np.stack([away, np.cross(up, away), np.broadcast_to(up, away.shape)], axis=1)
+
+
+def _turned(
+    axes: npt.NDArray[np.float64], turns: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return (N, 3, 3) camera_from_box of axes that were turned about their third."""
+    cosine, sine = np.cos(turns)[:, None], np.sin(turns)[:, None]
+    return np.stack([
+        cosine * axes[:, 0] + sine * axes[:, 1], cosine * axes[:, 1] - sine * axes[:, 0],
+        axes[:, 2]], axis=2)
+
+
+def _covariances(
+    centers: npt.NDArray[np.float64], rotations: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64],
+    intrinsics: CameraIntrinsics, *, upright: bool,
+) -> npt.NDArray[np.float64]:
     """
-    Measure every object.
-
-    :return: Status of each (0 is good), count of readings, and a row of centre (3), size (3),
-        rotation (9) and covariance (36).
-    """
-    n = len(boxes)
-    status, counts, rows = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 51))
-    no_mask = np.empty((0, 0), np.bool_)
-    for i in range(n):
-        axes = _axes(boxes[i], rays, up, upright)
-        mask = masks[i] if len(masks) > 0 else no_mask
-        status[i], counts[i], values = _measure(depth, rays, mask, boxes[i], axes, upright, limits)
-        if status[i] != 0:
-            continue
-        cosine, sine = np.cos(values[6]), np.sin(values[6])
-        rotation = np.empty((3, 3))
-        rotation[:, 0] = cosine * axes[0] + sine * axes[1]
-        rotation[:, 1] = cosine * axes[1] - sine * axes[0]
-        rotation[:, 2] = axes[2]
-        center = values[0] * rotation[:, 0] + values[1] * rotation[:, 1] + values[2] * axes[2]
-        rows[i, :3], rows[i, 3:6] = center, values[3:6]
-        rows[i, 6:15] = rotation.ravel()
-        rows[i, 15:] = _covariance(
-            center, rotation, values[3:6], counts[i], values[7], upright, limits[3]).ravel()
-    return status, counts, rows
-
-
-@njit(cache=True)
-def _axes(box, rays, up, upright):  # type: ignore[no-untyped-def]
-    """Return (3, 3) with rows away, left and up in the camera's frame."""
-    if not upright:
-        return np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    height, width = rays.shape[:2]
-    ray = rays[min(max(int(0.5 * (box[1] + box[3])), 0), height - 1),
-               min(max(int(0.5 * (box[0] + box[2])), 0), width - 1)]
-    view = np.array([0.0, 0.0, 1.0])
-    if not np.isnan(ray[0]):
-        view[0], view[1] = ray[0], ray[1]
-    away = view - (view * up).sum() * up
-    if (away * away).sum() < 0.0025 * (view * view).sum():  # straight down: the image's own top
-        away = np.array([0.0, -1.0, 0.0]) + up[1] * up
-    axes = np.empty((3, 3))
-    axes[0] = away / np.sqrt((away * away).sum())
-    axes[1] = np.cross(up, axes[0])
-    axes[2] = up
-    return axes
-
-
-@njit(cache=True)
-def _covariance(center, rotation, size, count, guessed, upright, focal):  # type: ignore[no-untyped-def]
-    """
-    Return the (6, 6) covariance of a box's centre and orientation.
+    Return the (N, 6, 6) covariances of centre and orientation.
 
     The centre lies midway between the outermost readings; the outermost of n readings of normal
     noise sigma has the variance (pi sigma)^2 / (12 ln n) (Gumbel), and an edge lies anywhere in
     its pixel. An extent that was guessed, and the turn of a box not fitted, are uniform.
     """
-    square = (center * center).sum()
-    depth_edge = (np.pi * NOISE_PER_M * square) ** 2 / (12.0 * np.log(max(count, 3)))
-    pixel_edge = square / (12.0 * focal * focal)
-    turn = (np.pi / 2.0) ** 2 / 12.0
+    square = (centers**2).sum(axis=1)
+    depth_edge = (np.pi * surfaces.NOISE_PER_M * square) ** 2 / (
+        12.0 * np.log(np.maximum(counts, 3)))
+    pixel_edge = square / (12.0 * intrinsics.fx**2)
+    along = centers[:, :, None] * centers[:, None, :] / square[:, None, None]
+    away, up = rotations[:, :, 0], rotations[:, :, 2]
+    covariances = np.zeros((len(centers), 6, 6))
+    covariances[:, :3, :3] = 0.5 * (
+        along * depth_edge[:, None, None] + (np.eye(3) - along) * pixel_edge[:, None, None])
+    covariances[:, :3, :3] += (
+        away[:, :, None] * away[:, None, :] * (values[:, 7] ** 2 / 12.0)[:, None, None])
     if upright:
-        turn = 2.0 * (depth_edge + pixel_edge) / max(size[0], size[1], 1e-3) ** 2
-    covariance = np.zeros((6, 6))
-    for i in range(3):
-        for j in range(3):
-            along = center[i] * center[j] / square
-            same = 1.0 if i == j else 0.0
-            covariance[i, j] = (
-                0.5 * (along * depth_edge + (same - along) * pixel_edge)
-                + rotation[i, 0] * rotation[j, 0] * guessed * guessed / 12.0)
-            about_up = rotation[i, 2] * rotation[j, 2]
-            covariance[3 + i, 3 + j] = turn * (about_up if upright else same)
-    return covariance
-
-
-@njit(cache=True)
-def _measure(depth, rays, mask, box, axes, level, limits):  # type: ignore[no-untyped-def]
-    """
-    Measure one object.
-
-    :return: Status (0 is good), a count of readings, and along the box's own axes centre (3),
-        size (3), turn from the axes, and the extent that is a guess.
-    """
-    values = np.zeros(8)
-    masked = mask.size > 0
-    height, width = depth.shape
-    left, right = max(int(np.floor(box[0])), 0), min(int(np.ceil(box[2])), width)
-    top, bottom = max(int(np.floor(box[1])), 0), min(int(np.ceil(box[3])), height)
-    if right <= left or bottom <= top:
-        return _FEW_VALID, 0, values
-    # what surrounds the box tells what the object stands on and which surface goes on outside
-    margin_x, margin_y = max(4, (right - left) // 8), max(4, (bottom - top) // 8)
-    x0, x1 = max(left - margin_x, 0), min(right + margin_x, width)
-    y0, y1 = max(top - margin_y, 0), min(bottom + margin_y, height)
-    step = max(1, int(np.sqrt((x1 - x0) * (y1 - y0) / _PIXELS_PER_BOX)))
-    thin_rays = rays[y0:y1:step, x0:x1:step].copy()
-    z = depth[y0:y1:step, x0:x1:step].copy()
-    rows, columns = z.shape
-    inside = np.zeros((rows, columns), np.bool_)
-    valid = 0
-    for r in range(rows):
-        for c in range(columns):
-            d = z[r, c]
-            # a ray that is no number differs from itself
-            if not (limits[0] <= d <= limits[1] and thin_rays[r, c, 0] == thin_rays[r, c, 0]):
-                z[r, c] = d = 0.0  # no reading
-            y, x = y0 + r * step, x0 + c * step
-            if masked:
-                inside[r, c] = _deep_in(mask, y, x)
-            else:
-                inside[r, c] = left <= x < right and top <= y < bottom
-            valid += inside[r, c] and d > 0.0
-    per_reading = step * step  # pixels that one reading stands for
-    needed = max(10.0, limits[2] / per_reading)
-    if valid < needed:
-        return _FEW_VALID, valid * per_reading, values
-    middle = ((top + bottom) // 2 - y0) // step
-    normal, offset, has_support = _support(z, thin_rays, inside, middle, axes[2], level)
-    labels = _surfaces(z, thin_rays, inside, masked, normal, offset, has_support, step)
-    best, count, around = _best_surface(labels, inside, z, step)
-    if best == 0 or around:
-        return _NOTHING_STANDS_OUT, 0, values
-    if count < needed:
-        return _FEW_POINTS, count * per_reading, values
-    points = _points(
-        depth, rays, mask, labels, z, best, count, (y0, x0), step, axes, normal,
-        offset if has_support else -np.inf, limits)
-    distance = points[3, :count].mean()
-    if has_support and not level:
-        points = _with_foot(points, axes @ normal, offset)
-    foot = np.nan
-    if level and has_support:
-        lowest = _trimmed(points[2])[0]
-        slack = max(0.03, 6.0 * NOISE_PER_M * distance * distance)
-        if lowest - offset < slack or not _seen_through(
-                labels, z, thin_rays, best, axes[0], slack):
-            foot = offset
-    # the outermost readings lie this far within the edge, in pixels
-    lost = 1.25 if masked else 0.25
-    lost_m = np.array([lost * distance / limits[3], lost * distance / limits[4]])
-    _extents(points, level, foot, _noise(labels, z, best), lost_m, values)
-    return 0, count * per_reading, values
-
-
-@njit(cache=True)
-def _points(  # type: ignore[no-untyped-def]
-        depth, rays, mask, labels, z, best, count, corner, step, axes, normal, offset, limits):
-    """
-    Return (4, N) readings of the object along away, left and up, and their depth.
-
-    The first ``count`` are the thinned ones; where pixels were left out, all of those at the
-    object's edges follow.
-    """
-    rows, columns = z.shape
-    height, width = depth.shape
-    edges = np.zeros((rows, columns), np.bool_)
-    border = 0
-    if step > 1:
-        for r in range(rows):
-            for c in range(columns):
-                if labels[r, c] == best and not (
-                        0 < r < rows - 1 and 0 < c < columns - 1
-                        and labels[r - 1, c] == best and labels[r + 1, c] == best
-                        and labels[r, c - 1] == best and labels[r, c + 1] == best):
-                    edges[r, c] = True
-                    border += 1
-    points = np.empty((4, count + border * (2 * step - 1) ** 2))
-    n = 0
-    for r in range(rows):
-        for c in range(columns):
-            if labels[r, c] == best:
-                _put(points, n, rays, corner[0] + r * step, corner[1] + c * step, z[r, c], axes)
-                n += 1
-    for r in range(rows):
-        for c in range(columns):
-            if not edges[r, c]:
-                continue
-            jump = (0.01 + 0.01 * z[r, c]) * step
-            y0, x0 = corner[0] + r * step, corner[1] + c * step
-            for y in range(max(y0 - step + 1, 0), min(y0 + step, height)):
-                for x in range(max(x0 - step + 1, 0), min(x0 + step, width)):
-                    d = depth[y, x]
-                    if not (limits[0] <= d <= limits[1] and abs(d - z[r, c]) < jump):
-                        continue
-                    if mask.size > 0:
-                        belongs = _deep_in(mask, y, x)
-                    else:
-                        belongs = _above(rays[y, x], d, normal, offset)
-                    if belongs:
-                        _put(points, n, rays, y, x, d, axes)
-                        n += 1
-    return points[:, :n].copy()
-
-
-@njit(cache=True)
-def _with_foot(points, normal, offset):  # type: ignore[no-untyped-def]
-    """Return the points, and where those next to the surface behind or below meet it."""
-    near = np.zeros(points.shape[1], np.bool_)
-    heights = normal[0] * points[0] + normal[1] * points[1] + normal[2] * points[2] - offset
-    for i in range(len(near)):
-        near[i] = heights[i] < 2.0 * max(0.01, 3.0 * NOISE_PER_M * points[3, i] ** 2)
-    foot = points[:, near].copy()
-    for k in range(3):
-        foot[k] -= normal[k] * heights[near]
-    return np.concatenate((points, foot), axis=1)
-
-
-@njit(cache=True)
-def _put(points, n, rays, y, x, d, axes):  # type: ignore[no-untyped-def]
-    px, py = rays[y, x, 0] * d, rays[y, x, 1] * d
-    for k in range(3):
-        points[k, n] = axes[k, 0] * px + axes[k, 1] * py + axes[k, 2] * d
-    points[3, n] = d
-
-
-@njit(cache=True)
-def _above(ray, d, normal, offset):  # type: ignore[no-untyped-def]
-    """Return whether a reading stands out of the surface around the object."""
-    height = (normal[0] * ray[0] + normal[1] * ray[1] + normal[2]) * d - offset
-    return height > max(0.01, 3.0 * NOISE_PER_M * d * d)
-
-
-@njit(cache=True)
-def _deep_in(mask, y, x):  # type: ignore[no-untyped-def]
-    """Return whether a pixel and its neighbours are in the mask: its border mixes two depths."""
-    height, width = mask.shape
-    return (mask[y, x] and mask[max(y - 1, 0), x] and mask[min(y + 1, height - 1), x]
-            and mask[y, max(x - 1, 0)] and mask[y, min(x + 1, width - 1)])
-
-
-@njit(cache=True)
-def _support(z, rays, inside, middle, up, level):  # type: ignore[no-untyped-def]
-    """
-    Find the plane around the lower half of the box: what the object stands on, or is in front of.
-
-    :return: Normal towards the camera's side, offset, and whether there is such a plane.
-    """
-    rows, columns = z.shape
-    around = np.empty((rows * columns, 3))
-    n = 0
-    for r in range(middle, rows):
-        for c in range(columns):
-            if z[r, c] > 0.0 and not inside[r, c]:
-                around[n, 0] = rays[r, c, 0] * z[r, c]
-                around[n, 1] = rays[r, c, 1] * z[r, c]
-                around[n, 2] = z[r, c]
-                n += 1
-    if n < 20:
-        return up, 0.0, False
-    around = around[:n:max(1, n // 400)].copy()
-    tolerance = max(0.008, 3.0 * NOISE_PER_M * np.median(around[:, 2]) ** 2)
-    normal = up.copy() if level else _plane_normal(around, tolerance)
-    heights = np.sort(around @ normal)
-    best, start, j = 0, 0, 0
-    for i in range(len(heights)):
-        while heights[i] - heights[j] > 2.0 * tolerance:
-            j += 1
-        if i - j + 1 > best:
-            best, start = i - j + 1, j
-    if best < 0.3 * len(heights):
-        return up, 0.0, False
-    return normal, np.median(heights[start:start + best]), True
-
-
-@njit(cache=True)
-def _plane_normal(points, tolerance):  # type: ignore[no-untyped-def]
-    """Return the normal, towards the camera, of the plane most points lie on (RANSAC)."""
-    n = len(points)
-    best_votes, best = -1, np.array([0.0, 0.0, -1.0])
-    state = np.uint64(12345)  # a generator of its own: the same picture gives the same box
-    pick = np.zeros(3, np.int64)
-    for _ in range(40):
-        for k in range(3):
-            state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-            pick[k] = np.int64((state >> np.uint64(33)) % np.uint64(n))
-        normal = np.cross(points[pick[1]] - points[pick[0]], points[pick[2]] - points[pick[0]])
-        length = np.sqrt((normal * normal).sum())
-        if length < 1e-9:
-            continue
-        normal = normal / length
-        offset = (normal * points[pick[0]]).sum()
-        if offset > 0.0:
-            normal, offset = -normal, -offset
-        a, b, c = normal
-        votes = 0
-        for i in range(n):
-            off = a * points[i, 0] + b * points[i, 1] + c * points[i, 2] - offset
-            votes += abs(off) < tolerance
-        if votes > best_votes:
-            best_votes, best = votes, normal
-    return best
-
-
-@njit(cache=True)
-def _surfaces(z, rays, inside, masked, normal, offset, has_support, step):  # type: ignore[no-untyped-def]
-    """Return (rows, columns) numbers from 1: readings of one number are connected; 0 is no one."""
-    rows, columns = z.shape
-    labels = np.zeros((rows, columns), np.int32)
-    for r in range(rows):
-        for c in range(columns):
-            d = z[r, c]
-            if d <= 0.0 or (masked and not inside[r, c]):
-                continue
-            if has_support and not masked and not _above(rays[r, c], d, normal, offset):
-                continue
-            labels[r, c] = -1  # waits for its number
-    return _connected(labels, z, step)
-
-
-@njit(cache=True)
-def _connected(labels, z, step):  # type: ignore[no-untyped-def]
-    """Give connected readings among those marked -1 one number (union-find in two scans)."""
-    rows, columns = z.shape
-    parent = np.empty(rows * columns + 1, np.int32)
-    count = 0
-    for r in range(rows):
-        for c in range(columns):
-            if labels[r, c] == 0:
-                continue
-            d = z[r, c]
-            jump = (0.01 + 0.01 * d) * step
-            left, above = 0, 0
-            if c > 0 and labels[r, c - 1] > 0 and (
-                    abs(z[r, c - 1] - d) < jump or _slants_on(z, r, c, 0, 1, jump)):
-                left = _root(parent, labels[r, c - 1])
-            if r > 0 and labels[r - 1, c] > 0 and (
-                    abs(z[r - 1, c] - d) < jump or _slants_on(z, r, c, 1, 0, jump)):
-                above = _root(parent, labels[r - 1, c])
-            if left == 0 and above == 0:
-                count += 1
-                parent[count] = count
-                labels[r, c] = count
-            elif left == 0 or above == 0:
-                labels[r, c] = left + above
-            else:
-                labels[r, c] = min(left, above)
-                parent[max(left, above)] = min(left, above)
-    for r in range(rows):
-        for c in range(columns):
-            if labels[r, c] > 0:
-                labels[r, c] = _root(parent, labels[r, c])
-    return labels
-
-
-@njit(cache=True)
-def _slants_on(z, r, c, dr, dc, jump):  # type: ignore[no-untyped-def]
-    """Return whether the step from the reading before is one of several: a face seen aslant."""
-    rows, columns = z.shape
-    step = z[r, c] - z[r - dr, c - dc]
-    if abs(step) > 6.0 * jump:
-        return False
-    if r + dr < rows and c + dc < columns and z[r + dr, c + dc] > 0.0 and abs(
-            z[r + dr, c + dc] - z[r, c] - step) < 0.5 * abs(step):
-        return True
-    r, c = r - 2 * dr, c - 2 * dc
-    return r >= 0 and c >= 0 and z[r, c] > 0.0 and abs(
-        z[r + dr, c + dc] - z[r, c] - step) < 0.5 * abs(step)
-
-
-@njit(cache=True)
-def _root(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True)
-def _best_surface(labels, inside, z, step):  # type: ignore[no-untyped-def]
-    """
-    Choose the surface that lies in the box rather than around it.
-
-    Pieces of it that an occluder has cut off, at the depth of the largest piece, join it.
-
-    :return: Its number in ``labels`` (0: none), its readings, and whether it goes on outside.
-    """
-    n = labels.max() + 1
-    within, outside = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    near, far = np.full(n, np.inf), np.zeros(n)
-    rows, columns = z.shape
-    for r in range(rows):
-        for c in range(columns):
-            i = labels[r, c]
-            if i > 0:
-                if inside[r, c]:
-                    within[i] += 1
-                else:
-                    outside[i] += 1
-                near[i], far[i] = min(near[i], z[r, c]), max(far[i], z[r, c])
-    best = 0
-    for i in range(1, n):
-        if within[i] - 2 * outside[i] > within[best] - 2 * outside[best] or best == 0:
-            best = i
-    if best == 0:
-        return 0, 0, False
-    if within[best] < 2 * outside[best]:
-        return best, within[best], True
-    slack = (0.01 + 0.01 * near[best]) * step
-    joins = np.zeros(n, np.bool_)
-    for i in range(1, n):
-        middle = 0.5 * (near[i] + far[i])
-        joins[i] = i == best or (
-            within[i] > 2 * outside[i] and 20 * within[i] > within[best]
-            and near[best] - slack < middle < far[best] + slack)
-    count = 0
-    for r in range(rows):
-        for c in range(columns):
-            if joins[labels[r, c]]:
-                labels[r, c] = best
-                count += 1
-    return best, count, False
-
-
-@njit(cache=True)
-def _seen_through(labels, z, rays, best, away, slack):  # type: ignore[no-untyped-def]
-    """
-    Return whether one can see under the object: then it does not reach the surface below it.
-
-    Where a pixel below the object shows something beyond its lower edge, the line of sight has
-    passed under it. Something nearer hides the foot; straight from above the object does.
-    """
-    rows, columns = z.shape
-    free, shown = 0, 0
-    for c in range(columns):
-        for r in range(rows - 3, -1, -1):
-            if labels[r, c] != best:
-                continue
-            below = z[r + 2, c]  # the pixel next to an edge may mix both depths
-            if below > 0.0:
-                shown += 1
-                edge = z[r, c] * (
-                    away[0] * rays[r, c, 0] + away[1] * rays[r, c, 1] + away[2])
-                beyond = below * (
-                    away[0] * rays[r + 2, c, 0] + away[1] * rays[r + 2, c, 1] + away[2])
-                free += beyond > edge + slack
-            break
-    return 2 * free > shown
-
-
-@njit(cache=True)
-def _noise(labels, z, best):  # type: ignore[no-untyped-def]
-    """Return the standard deviation of the readings, metres, from how they jitter in a row."""
-    rows, columns = z.shape
-    jitter = np.empty(rows * columns)
-    n = 0
-    for r in range(0, rows, max(1, rows // 16)):
-        for c in range(1, columns - 1):
-            if labels[r, c - 1] == best and labels[r, c] == best and labels[r, c + 1] == best:
-                jitter[n] = abs(z[r, c] - 0.5 * (z[r, c - 1] + z[r, c + 1]))
-                n += 1
-    # median of a normal deviate: 0.6745 sigma; of these three readings: sqrt(1.5) times that
-    return np.median(jitter[:n]) / (0.6745 * np.sqrt(1.5)) if n > 0 else 0.0
-
-
-@njit(cache=True)
-def _extents(points, level, foot, noise, lost, values):  # type: ignore[no-untyped-def]
-    """Fill ``values`` from points along away, left and up."""
-    turn = _turn(points[0], points[1]) if level else 0.0
-    cosine, sine = np.cos(turn), np.sin(turn)
-    center = np.array([points[0].mean(), points[1].mean(), points[2].mean()])
-    distance = np.sqrt((center * center).sum())
-    center /= distance
-    low, high = np.empty(3), np.empty(3)
-    for k in range(3):
-        if k == 2:
-            along, view = points[2], center[2]
-        else:
-            a, b = (cosine, sine) if k == 0 else (-sine, cosine)
-            along, view = a * points[0] + b * points[1], a * center[0] + b * center[1]
-        low[k], high[k] = _trimmed(along)
-        # the outermost of many noisy readings of a face lie in front of it
-        near, far = 2.5 * noise * abs(view), 1.0 * noise * abs(view)
-        if high[k] - low[k] > near + far:
-            low[k] += near if view > 0.0 else far
-            high[k] -= far if view > 0.0 else near
-    low[1] -= lost[0]
-    high[1] += lost[0]
-    high[2] += lost[1]
-    low[2] = low[2] - lost[1] if np.isnan(foot) else min(foot, high[2])
-    # one upright face: how far it goes back is not to be seen
-    seen = high[0] - low[0]
-    # the far edge is foreshortened: that of the top seen from above, or that of a side
-    slant = -high[2] / distance if high[2] < 0.0 else abs(cosine * center[1] - sine * center[0])
-    high[0] += lost[1] / max(slant, 0.1)
-    if seen < max(0.01, 4.0 * noise, 0.05 * (high[1] - low[1])):
-        guess = min(high[1] - low[1], high[2] - low[2])
-        if guess > seen:
-            values[7] = guess - seen
-            high[0] = low[0] + guess
-    for k in range(3):
-        values[k] = 0.5 * (low[k] + high[k])
-        values[3 + k] = high[k] - low[k]
-    values[6] = turn
-
-
-@njit(cache=True, fastmath=True)
-def _trimmed(values):  # type: ignore[no-untyped-def]
-    """Return the smallest and largest value without one stray reading in 300 at either end."""
-    low, high = np.inf, -np.inf
-    for value in values:
-        low, high = min(low, value), max(high, value)
-    bins = 1024  # sorting would take three times as long; this is exact to a thousandth
-    counts = np.zeros(bins + 1, np.int32)
-    scale = bins / max(high - low, 1e-9)
-    for value in values:
-        counts[int((value - low) * scale)] += 1
-    strays = len(values) // 300
-    first, passed = 0, counts[0]
-    while passed <= strays:
-        first += 1
-        passed += counts[first]
-    last, passed = bins, counts[bins]
-    while passed <= strays:
-        last -= 1
-        passed += counts[last]
-    return low + first / scale, low + min(last + 1, bins) / scale
-
-
-@njit(cache=True)
-def _turn(away, left):  # type: ignore[no-untyped-def]
-    """
-    Return the turn about up, in [-45, 45) degrees, at which an upright box fits the points best.
-
-    Among the turns with nearly the smallest footprint, the one whose sides lie closest to the
-    points (Zhang et al. 2017, "Efficient L-shape fitting"): two faces alone form a triangle,
-    whose smallest rectangle may as well lie along its diagonal.
-    """
-    step = max(1, len(away) // _TURN_POINTS)
-    x, y = away[::step].copy(), left[::step].copy()
-    coarse = 30
-    areas = np.empty(coarse)
-    for i in range(coarse):
-        areas[i] = _footprint_fit(x, y, np.radians(-45.0 + 3.0 * i), False)
-    limit = 1.15 * areas.min()
-    best, best_gap = 0.0, np.inf
-    for i in range(coarse):
-        if areas[i] <= limit:
-            angle = np.radians(-45.0 + 3.0 * i)
-            gap = _footprint_fit(x, y, angle, True)
-            if gap < best_gap:
-                best, best_gap = angle, gap
-    for width in (1.5, 0.75, 0.375, 0.1875):
-        middle = best
-        for side in (-1.0, 1.0):
-            angle = middle + side * np.radians(width)
-            gap = _footprint_fit(x, y, angle, True)
-            if gap < best_gap:
-                best, best_gap = angle, gap
-    return best
-
-
-@njit(cache=True, fastmath=True)
-def _footprint_fit(x, y, angle, close):  # type: ignore[no-untyped-def]
-    """Return the area of the turned footprint, or the mean distance of points to its border."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    a0, a1, b0, b1 = np.inf, -np.inf, np.inf, -np.inf
-    for i in range(len(x)):
-        a, b = cosine * x[i] + sine * y[i], cosine * y[i] - sine * x[i]
-        a0, a1, b0, b1 = min(a0, a), max(a1, a), min(b0, b), max(b1, b)
-    if not close:
-        return (a1 - a0) * (b1 - b0)
-    total = 0.0
-    for i in range(len(x)):
-        a, b = cosine * x[i] + sine * y[i], cosine * y[i] - sine * x[i]
-        total += min(a - a0, a1 - a, b - b0, b1 - b)
-    return total / len(x)
+        lever = np.maximum(values[:, 3:5].max(axis=1, initial=1e-3), 1e-3)
+        turn = 2.0 * (depth_edge + pixel_edge) / lever**2
+        covariances[:, 3:, 3:] = up[:, :, None] * up[:, None, :] * turn[:, None, None]
+    else:
+        covariances[:, 3:, 3:] = np.eye(3) * (np.pi / 2.0) ** 2 / 12.0
+    return covariances
