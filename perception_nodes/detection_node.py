@@ -11,8 +11,8 @@ from perception_nodes.conversions.encode import (
     image_to_msg,
     label_info_to_msg,
 )
-from perception_nodes.core.detection import DetectionParams, ObjectDetector
-from perception_nodes.core.manifest import find_model
+from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
+from perception_nodes.core.manifest import camera_domain, check_domain, find_model
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.types import RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED
@@ -34,8 +34,12 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
         self.detections = self.create_camera_outputs(Detection2DArray, 'detections')
         self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
-        entry = find_model(self.params.model, 'detection', self.params.manifest)
-        detector = ObjectDetector(load_model(entry, self.params.device), self.params)
+        p = self.params
+        entry = find_model(p.model, 'detection', p.manifest)
+        domain = camera_domain(p.camera_domain, self.get_parameter('use_sim_time').value)
+        check_domain(entry, domain, p.allow_domain_mismatch, p.manifest)
+        detector = ObjectDetector(load_model(
+            entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         return detector
 
@@ -44,6 +48,10 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
         header = header_to_msg(self.get_clock().now().nanoseconds, '')
         self.label_info.publish(label_info_to_msg(
             self.core.model.class_names, self.params.score_threshold, header))
+
+    def check(self, params: DetectionParams) -> None:
+        """Refuse classes that the model does not know."""
+        lowest_scores(params, self.core.model.class_names)
 
     def adopt(self) -> None:
         """Let thresholds change while running."""

@@ -10,7 +10,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import CameraIntrinsics, Detections, StampedTransform
+from perception_nodes.core.types import (
+    CameraIntrinsics,
+    Detections,
+    StampedTransform,
+    VelocityCommand,
+)
 
 ZeroDepth = Literal['unknown', 'beyond_range']
 
@@ -219,6 +224,12 @@ def _rgb_through_cv_bridge(msg: Any) -> npt.NDArray[np.uint8]:
             f"colour image has encoding '{msg.encoding}'; supported are {', '.join(_COLOUR)}, "
             'and more where cv_bridge is installed') from None
     return np.asarray(CvBridge().imgmsg_to_cv2(msg, 'rgb8'), np.uint8)
+
+
+def velocity_from_msg(msg: Any) -> VelocityCommand:
+    """Convert a ``geometry_msgs/Twist`` or ``TwistStamped`` of base_link to a command."""
+    twist = getattr(msg, 'twist', msg)
+    return VelocityCommand(float(twist.linear.x), float(twist.angular.z))
 
 
 def transform_from_msg(msg: Any) -> StampedTransform:

@@ -36,9 +36,10 @@ class DetectionParams(Params):
     score_threshold: float = param(
         0.5, 'Lowest score that is published.', ge=0.0, le=1.0, dynamic=True)
     class_score_thresholds: tuple[str, ...] = param(
-        (), "Other lowest scores for some classes, each written as 'name=0.4'.")
+        (), "Other lowest scores for some classes, each written as 'name=0.4'.",
+        dynamic=True)
     classes: tuple[str, ...] = param(
-        (), 'Names of the classes to publish; empty: all.')
+        (), 'Names of the classes to publish; empty: all.', dynamic=True)
     nms_iou: float = param(
         0.6, 'Largest overlap (intersection over union) of two boxes of one class; models that '
         'give one box per object ignore it.', ge=0.0, le=1.0, dynamic=True)

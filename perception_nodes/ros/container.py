@@ -42,7 +42,7 @@ def make_nodes(name: str) -> list[Node]:
     :param name: The container's name.
     :raises ValueError: If a type is unknown or a name is given twice.
     """
-    container = Node(name, automatically_declare_parameters_from_overrides=True)
+    container = Node(name)
     for sentence in parameters.declare(container, (ContainerParams,)):
         container.get_logger().warning(sentence)
     hub = CameraHub(container)

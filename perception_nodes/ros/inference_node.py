@@ -109,7 +109,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     core: C
 
     def __init__(self, name: str, *, hub: CameraHub | None = None, **kwargs: Any) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
+        super().__init__(name, **kwargs)
         self._hub = hub or CameraHub(self)
         self._failure = ''
         self._outputs: list[Any] = []
@@ -120,7 +120,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         self._unknown = parameters.declare(self, kinds)
         for sentence in self._unknown:
             self.get_logger().warning(sentence)
-        parameters.follow(self, kinds, self._is_active, self._adopt)
+        parameters.follow(self, kinds, self._why_locked, self._adopt, self._examine)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RELIABLE)
         # by the steady clock: a paused simulation is a thing to report, not to wait for
         self.create_timer(
@@ -145,6 +145,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
 
     def announce(self) -> None:
         """Publish what is latched."""
+
+    def check(self, params: P) -> None:
+        """Raise ValueError if ``params``, though valid in themselves, do not suit the model."""
 
     def adopt(self) -> None:
         """Take over dynamic parameters that changed in ``self.params``."""
@@ -263,6 +266,15 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     def _is_active(self) -> bool:
         return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
 
+    def _why_locked(self) -> str:
+        return '' if not self._is_active() else (
+            'is read when the node is configured: deactivate and clean up the node first, then '
+            'configure it again')
+
+    def _examine(self, proposed: Params) -> None:
+        if self._is_active() and isinstance(proposed, self.Params):
+            self.check(proposed)
+
     def _adopt(self) -> None:
         if self._is_active():
             self.params = parameters.read(self, self.Params)
@@ -321,7 +333,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         for camera in self._inputs.values() or [None]:
             self._diagnostics.publish(diagnostics_msg(
                 self, camera.name if camera else '', self._verdict(camera),
-                camera.health if camera else NodeHealth()))
+                camera.health.values() if camera else {}))
 
     def _verdict(self, camera: CameraInput | None) -> Verdict:
         if self._failure:

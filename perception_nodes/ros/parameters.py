@@ -22,28 +22,27 @@ _LIMIT = 2**63 - 1
 
 def declare(node: Node, kinds: tuple[type[Params], ...]) -> list[str]:
     """
-    Declare every field of ``kinds`` on a node that declares its overrides by itself.
+    Declare every field of ``kinds`` on a node.
 
     A value that is not allowed is kept as it is, so that :func:`read` can say what is wrong
     with it at configure time instead of ending the process here.
 
     :return: A sentence for each parameter that was set but does not exist.
     """
-    given = {name for name in node.get_parameters_by_prefix('') if name != 'use_sim_time'}
     known = [f.name for kind in kinds for f in fields(kind)]
     for kind in kinds:
         for f in fields(kind):
-            if f.name not in given:
-                # typing is checked by the dataclass, which takes 1 for 1.0 where ROS would not
-                node.declare_parameter(
-                    f.name, _ros_value(f.default), ParameterDescriptor(dynamic_typing=True))
+            # typing is checked by the dataclass, which takes 1 for 1.0 where ROS would not
+            node.declare_parameter(
+                f.name, _ros_value(f.default), ParameterDescriptor(dynamic_typing=True))
             try:
                 node.set_descriptor(f.name, _described(f))
             except InvalidParameterValueException:
                 node.set_descriptor(f.name, ParameterDescriptor(dynamic_typing=True))
     # ROS' own, and the container's: a launch file's values reach every node of the process
-    reserved = ('start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
-    return [unknown_name(name, known) for name in sorted(given)
+    reserved = ('use_sim_time', 'start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
+    # rclpy has no public word for what the command line and files set
+    return [unknown_name(name, known) for name in sorted(node._parameter_overrides)
             if name not in known and not name.startswith(reserved)]
 
 
@@ -53,36 +52,41 @@ def read(node: Node, kind: type[P]) -> P:
 
     :raises ValueError: With the sentence for the first value that is not allowed.
     """
-    return kind(**{f.name: node.get_parameter(f.name).value for f in fields(kind)})
+    values = {f.name: node.get_parameter(f.name).value for f in fields(kind)}
+    # an empty list has no type in ROS and arrives as nothing
+    return kind(**{name: value for name, value in values.items() if value is not None})
 
 
 def follow(
-    node: Node, kinds: tuple[type[Params], ...], is_active: Callable[[], bool],
-    adopt: Callable[[], None],
+    node: Node, kinds: tuple[type[Params], ...], locked: Callable[[], str],
+    adopt: Callable[[], None], examine: Callable[[Params], None] = lambda proposed: None,
 ) -> None:
     """
     Check every later change against the dataclasses, and tell the node about it.
 
-    :param is_active: Whether only parameters marked dynamic may change now.
+    :param locked: Says why only parameters marked dynamic may change now, and what to do; empty
+        while all may.
     :param adopt: Called after a change; the new values can then be read.
+    :param examine: Called before one with the set as it would be; raises ValueError to refuse it.
     """
     owner = {f.name: (kind, f) for kind in kinds for f in fields(kind)}
 
     def check(changes: list[Parameter]) -> SetParametersResult:
         try:
-            for change in changes:
-                if change.name in owner:
-                    _check(change, *owner[change.name])
+            ours = [change for change in changes if change.name in owner]
+            for change in ours:
+                _check(change, *owner[change.name])
+            for kind in dict.fromkeys(owner[change.name][0] for change in ours):
+                examine(_proposed(node, kind, ours))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _check(change: Parameter, kind: type[Params], f: Field[Any]) -> None:
         kind(**{change.name: change.value})
-        if is_active() and not f.metadata['dynamic']:
-            raise ValueError(
-                f"parameter '{change.name}' is read when the node is configured: "
-                'deactivate and clean up the node first, then configure it again')
+        reason = locked()
+        if reason and not f.metadata['dynamic']:
+            raise ValueError(f"parameter '{change.name}' {reason}")
 
     def changed(changes: list[Parameter]) -> None:
         if any(change.name in owner for change in changes):
@@ -90,6 +94,12 @@ def follow(
 
     node.add_on_set_parameters_callback(check)
     node.add_post_set_parameters_callback(changed)
+
+
+def _proposed(node: Node, kind: type[P], changes: list[Parameter]) -> P:
+    """Return the present values with some changed."""
+    values = {f.name: getattr(read(node, kind), f.name) for f in fields(kind)}
+    return kind(**(values | {c.name: c.value for c in changes if c.name in values}))
 
 
 def _ros_value(default: Any) -> Any:

@@ -1,16 +1,26 @@
 """One process of the suite: tuned transport, nodes on one executor, a clean end."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import cv2
 from perception_nodes.ros import transport
-from perception_nodes.ros.inference_node import InferenceNode
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.utilities import ok, try_shutdown
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """A node with a thread of its own."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def halt(self) -> None:
+        """Stop, and wait until nothing is published any more."""
 
 
 def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None) -> None:
@@ -30,15 +40,15 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         executor = SingleThreadedExecutor()
         for node in nodes:
             executor.add_node(node)
-        for node in _inference(nodes):
-            node.start()
+        for worker in _workers(nodes):
+            worker.start()
         spin(executor)
     except KeyboardInterrupt:
         pass
     finally:
         # the signal has ended the context: transitions could not be published any more
-        for node in _inference(nodes):
-            node.halt()
+        for worker in _workers(nodes):
+            worker.halt()
         for node in nodes:
             node.destroy_node()
         try_shutdown()
@@ -56,5 +66,5 @@ def spin(executor: SingleThreadedExecutor) -> None:
                 f'a callback failed: {error}', throttle_duration_sec=5.0)
 
 
-def _inference(nodes: Sequence[Node]) -> list[InferenceNode[Any, Any]]:
-    return [node for node in nodes if isinstance(node, InferenceNode)]
+def _workers(nodes: Sequence[Node]) -> list[Worker]:
+    return [node for node in nodes if isinstance(node, Worker)]

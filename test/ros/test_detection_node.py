@@ -76,7 +76,8 @@ def change_state(graph, transition):
 def set_parameter(graph, name, value):
     """Set a parameter from outside and return the node's answer."""
     kind = {float: (ParameterType.PARAMETER_DOUBLE, 'double_value'),
-            str: (ParameterType.PARAMETER_STRING, 'string_value')}[type(value)]
+            str: (ParameterType.PARAMETER_STRING, 'string_value'),
+            list: (ParameterType.PARAMETER_STRING_ARRAY, 'string_array_value')}[type(value)]
     wire = ParameterValue(type=kind[0], **{kind[1]: value})
     request = SetParameters.Request(parameters=[Parameter(name=name, value=wire)])
     return graph.call(SetParameters, '/detection/set_parameters', request).results[0]
@@ -161,6 +162,7 @@ def test_poisoned_weights_are_refused(start_node, statuses, tmp_path):
 @pytest.mark.parametrize(('argument', 'sentence'), [
     ('score_threshold:=1.5', "cannot configure: parameter 'score_threshold' is 1.5; it must be"),
     ('device:=gpu', "cannot configure: device is 'gpu'; it must be 'auto', 'cpu' or 'cuda:N'"),
+    ('half_precision:=true', 'half'),
     ('max_detections:=many', "parameter 'max_detections' is 'many', of type str"),
 ])
 def test_wrong_parameters_are_explained(start_node, statuses, argument, sentence):
@@ -177,7 +179,7 @@ def test_unknown_parameters_are_pointed_out(start_node, statuses):
 
 def test_parameters_while_running(graph, start_node):
     """Thresholds change at once, the model only through cleanup; wrong values are refused."""
-    start_node('detection_node', '-p', 'score_threshold:=1')
+    start_node('detection_node', '-p', 'score_threshold:=1', '-p', 'classes:=[]')
     labels = graph.collect(LabelInfo, '/detection/label_info', LATCHED)
     graph.wait_for(lambda: labels, 'the labels')
     assert labels[-1].threshold == 1.0
@@ -188,6 +190,10 @@ def test_parameters_while_running(graph, start_node):
     answer = set_parameter(graph, 'model', 'other')
     assert not answer.successful
     assert 'deactivate and clean up the node first' in answer.reason
+    assert set_parameter(graph, 'classes', ['cat', 'dog']).successful
+    answer = set_parameter(graph, 'classes', ['kat'])
+    assert not answer.successful
+    assert "class 'kat', which the model does not know; did you mean 'cat'" in answer.reason
 
 
 def test_silence_is_explained(graph, start_node, statuses):
