@@ -8,9 +8,11 @@ from builtin_interfaces.msg import Time
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.geometry import quaternion_xyzw
 from perception_nodes.core.types import (
     CameraIntrinsics,
     Detections,
+    Detections3D,
     LaserRanges,
     OccupancyMap,
 )
@@ -19,6 +21,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import (
     Detection2D,
     Detection2DArray,
+    Detection3D,
+    Detection3DArray,
     LabelInfo,
     ObjectHypothesisWithPose,
     VisionClass,
@@ -83,6 +87,24 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection2DArra
         header=header, detections=[_detection_to_msg(*row, header) for row in rows])
 
 
+def detections_3d_to_msg(detections: Detections3D, header: Header) -> Detection3DArray:
+    """
+    Convert boxes in space to ``vision_msgs/Detection3DArray`` under the frame they are in.
+
+    ``bbox.center`` and the hypothesis' pose are the same; the covariance is the pose's. The id is
+    that of the object, with ``ground_contact`` (and a colon) before it where no depth was seen.
+    """
+    ids = detections.object_ids
+    names = [''] * len(detections) if ids is None else [str(i) for i in ids.tolist()]
+    rows = zip(
+        detections.centers_m.tolist(), map(quaternion_xyzw, detections.rotations),
+        detections.sizes_m.tolist(), detections.covariances.reshape(-1, 36),
+        detections.scores.tolist(), detections.class_ids.tolist(), detections.methods, names,
+        strict=True)
+    return Detection3DArray(
+        header=header, detections=[_detection_3d_to_msg(header, *row) for row in rows])
+
+
 def laser_scan_to_msg(scan: LaserRanges) -> LaserScan:
     """Convert one sweep to ``sensor_msgs/LaserScan`` under its own stamp and frame (REP 117)."""
     return LaserScan(
@@ -138,4 +160,27 @@ def _detection_to_msg(
     msg.results = [hypothesis]
     msg.bbox.center.position.x, msg.bbox.center.position.y = centre
     msg.bbox.size_x, msg.bbox.size_y = size
+    return msg
+
+
+def _detection_3d_to_msg(
+    header: Header, center: list[float], quaternion: tuple[float, ...], size: list[float],
+    covariance: npt.NDArray[np.float64], score: float, class_id: int, method: str,
+    object_id: str,
+) -> Detection3D:
+    hypothesis = ObjectHypothesisWithPose()
+    hypothesis.hypothesis.class_id = str(class_id)
+    hypothesis.hypothesis.score = score
+    hypothesis.pose.covariance = covariance
+    msg = Detection3D()
+    msg.header = header
+    msg.id = object_id
+    if method == 'ground_contact':
+        msg.id = f'{method}:{object_id}' if object_id else method
+    msg.results = [hypothesis]
+    for pose in (msg.bbox.center, hypothesis.pose.pose):
+        pose.position.x, pose.position.y, pose.position.z = center
+        o = pose.orientation
+        o.x, o.y, o.z, o.w = quaternion
+    msg.bbox.size.x, msg.bbox.size.y, msg.bbox.size.z = size
     return msg

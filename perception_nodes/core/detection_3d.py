@@ -107,7 +107,8 @@ def lift(
         centers, rotations, values[:, 3:6],
         _covariances(centers, rotations, values, np.array(counts), intrinsics, upright=upright),
         detections.scores[index], detections.class_ids[index], index,
-        ('depth' if masks is None else 'mask_depth',) * len(rows), tuple(rejected))
+        ('depth' if masks is None else 'mask_depth',) * len(rows),
+        None if detections.object_ids is None else detections.object_ids[index], tuple(rejected))
 
 
 def lift_on_ground(
@@ -151,7 +152,8 @@ def lift_on_ground(
         np.array([box[2] for box in boxes]).reshape(n, 3, 3),
         np.array([box[3] for box in boxes]).reshape(n, 3),
         np.array([box[4] for box in boxes]).reshape(n, 6, 6), detections.scores[rows],
-        detections.class_ids[rows], rows, ('ground_contact',) * n, tuple(rejected))
+        detections.class_ids[rows], rows, ('ground_contact',) * n,
+        None if detections.object_ids is None else detections.object_ids[rows], tuple(rejected))
 
 
 def _no_contact(

@@ -233,6 +233,7 @@ class Detections3D:
     class_ids: npt.NDArray[np.int64]  # (N,)
     sources: npt.NDArray[np.int64]  # (N,) row of the 2D detection
     methods: tuple[str, ...]  # 'depth', 'mask_depth' or 'ground_contact'
+    object_ids: npt.NDArray[np.int64] | None = None  # (N,) tracks, or instances of ground truth
     rejected: tuple[tuple[int, str], ...] = ()  # row of the 2D detection, and the sentence why not
 
     def __post_init__(self) -> None:
@@ -243,6 +244,8 @@ class Detections3D:
         shapes = tuple(array.shape for array in arrays)
         if shapes != expected:
             raise ValueError(f'boxes in space have arrays of shapes {shapes}; expected {expected}')
+        if self.object_ids is not None and self.object_ids.shape != (n,):
+            raise ValueError(f'{n} boxes have object ids of shape {self.object_ids.shape}')
 
     def __len__(self) -> int:
         return len(self.methods)

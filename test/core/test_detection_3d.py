@@ -254,10 +254,11 @@ def test_every_detection_is_lifted_or_rejected_with_its_reason():
     scene = Scene(looking((0, 0, 0.8), 30), [near, far])
     floor, hole = [20.0, 380.0, 120.0, 470.0], [300.0, 300.0, 340.0, 340.0]
     scene.depth_m[300:341, 300:341] = np.nan
-    found = lift(
-        detections(scene.box(1), floor, scene.box(0), hole, [-50.0, -50.0, -10.0, -10.0]),
-        scene.frame(), scene.up, PARAMS)
+    flat = detections(scene.box(1), floor, scene.box(0), hole, [-50.0, -50.0, -10.0, -10.0])
+    flat = replace(flat, object_ids=np.array([11, 12, 13, 14, 15]))
+    found = lift(flat, scene.frame(), scene.up, PARAMS)
     assert found.sources.tolist() == [0, 2]
+    assert found.object_ids.tolist() == [11, 13]
     assert found.class_ids.tolist() == [3, 5]
     assert found.scores == pytest.approx([0.9, 0.7])
     assert found.methods == ('depth', 'depth')
