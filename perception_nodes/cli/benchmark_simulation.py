@@ -16,12 +16,12 @@ import math
 from pathlib import Path
 import time
 
-import mujoco
 import numpy as np
 from perception_nodes.cli.arguments import count
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.types import CameraIntrinsics, VelocityCommand
 from perception_nodes.evaluation.results import write_results
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.model import build, start_pose
 from perception_nodes.sim.rendering import EglRenderer, probe_egl, RayRenderer, View
 from perception_nodes.sim.robot import mounts

@@ -17,6 +17,5 @@ A robot in rooms, at tables, in corridors and on water, with exact ground truth 
     sim.reset(seed=8)                  # another scene of the same world, at time 0
 
 ``worlds.make_scene`` alone gives the description of a scene, which needs no physics; MuJoCo (the
-extra ``sim`` of this package) is imported by ``model``, ``rendering``, ``base``, ``gripper`` and
-``simulator`` only.
+extra ``sim`` of this package) comes in through ``engine`` only.
 """

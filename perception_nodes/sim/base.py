@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 import math
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import VelocityCommand
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.model import Model
 from perception_nodes.sim.poses import Matrix, Pose, yaw_of
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.sim import hand
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.model import Model
 from perception_nodes.sim.poses import Matrix, Pose
 

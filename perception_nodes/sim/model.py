@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.sim import hand
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.poses import Pose
 from perception_nodes.sim.robot import MASS_KG, MAX_FORCE_N, MAX_TORQUE_NM, robot_parts
 from perception_nodes.sim.scene import Light, RobotStart, Scene, Shape, Surface, Thing
@@ -37,11 +37,15 @@ class Model:
     has_base: bool
 
 
-def build(scene: Scene) -> Model:
-    """Compile a scene."""
+def build(scene: Scene, textured: bool = True) -> Model:
+    """
+    Compile a scene.
+
+    :param textured: Whether OpenGL is going to draw it; the rays keep textures of their own.
+    """
     spec = mujoco.MjSpec()
     _set_options(spec, scene)
-    materials = _Materials(spec)
+    materials = _Materials(spec, textured)
     owners: list[int] = []
     surfaces: list[Surface] = []
     for i, thing in enumerate(scene.things):
@@ -73,7 +77,7 @@ def _add_gripper(spec: mujoco.MjSpec) -> tuple[Shape, ...]:
     :return: What it consists of, in the order of its geoms.
     """
     palm, finger = hand.palm_shapes(), hand.finger_shape()
-    materials = _Materials(spec, 'hand')
+    materials = _Materials(spec, textured=False, prefix='hand')
     spec.worldbody.add_body(name=hand.GUIDE, mocap=True, pos=hand.PARKED_M)
     body = spec.worldbody.add_body(name=hand.HAND, pos=hand.PARKED_M, gravcomp=1.0)
     body.add_freejoint(name=hand.HAND)
@@ -203,8 +207,9 @@ def _add_robot(spec: mujoco.MjSpec, start: RobotStart, parts: Sequence[Shape], f
 class _Materials:
     """One material per distinct surface, one texture per picture and way of laying it on."""
 
-    def __init__(self, spec: mujoco.MjSpec, prefix: str = 'surface') -> None:
+    def __init__(self, spec: mujoco.MjSpec, textured: bool, prefix: str = 'surface') -> None:
         self._spec = spec
+        self._textured = textured
         self._prefix = prefix
         self._names: dict[Surface, str] = {}
         self._textures: set[str] = set()
@@ -219,7 +224,7 @@ class _Materials:
         material = self._spec.add_material(
             name=name, rgba=(*surface.rgb, 1.0), specular=surface.specular,
             shininess=surface.shininess)
-        if not surface.texture:
+        if not (surface.texture and self._textured):
             return
         flat = surface.repeats_per_m > 0.0
         texture = f'{surface.texture}_{"flat" if flat else "cube"}'

@@ -1,6 +1,7 @@
 """Rigid poses in scene descriptions, and as the (4, 4) matrices everything else uses."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 import math
 
 import numpy as np
@@ -44,6 +45,14 @@ class Pose:
         out[:3, :3] = rotation(self.quat_wxyz)
         out[:3, 3] = self.xyz_m
         return out
+
+
+@lru_cache(maxsize=65536)
+def fixed_matrix(pose: Pose) -> Matrix:
+    """Return ``pose.matrix``, read-only and computed once: for poses that are asked for often."""
+    out = pose.matrix
+    out.flags.writeable = False
+    return out
 
 
 def rotation(quat_wxyz: npt.ArrayLike) -> Matrix:

@@ -13,11 +13,11 @@ import sys
 from typing import Protocol
 
 import cv2
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import CameraIntrinsics
 from perception_nodes.sim import rays
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.model import MAX_PICTURE, Model, VIEW_CAMERA
 from perception_nodes.sim.poses import looking_at, Matrix
 from perception_nodes.sim.textures import picture, SIZE
@@ -71,27 +71,36 @@ class Renderer(Protocol):
         ...
 
 
-def make_renderer(name: str, model: Model, shadows: bool = False) -> Renderer:
+def chosen_renderer(name: str) -> str:
     """
-    Return a renderer.
+    Return which of 'egl' and 'rays' a name stands for on this machine.
 
     :param name: 'egl', 'rays', or 'auto' for EGL where a graphics card draws.
-    :param shadows: Whether lamps cast shadows: prettier, and slower.
     :raises ValueError: If there is no such renderer.
     :raises OSError: If EGL is asked for and does not work here, with what it says.
     """
     if name not in RENDERERS:
         raise ValueError(f"renderer is '{name}'; choose one of {', '.join(RENDERERS)}")
     if name == 'rays':
-        return RayRenderer(model, shadows)
-    drawing = probe_egl()
+        return name
+    egl = probe_egl()
     if name == 'auto':
-        return EglRenderer(model, shadows) if drawing.is_fast else RayRenderer(model, shadows)
-    if not drawing.works:
+        return 'egl' if egl.is_fast else 'rays'
+    if not egl.works:
         raise OSError(
-            f'OpenGL does not work on this machine ({drawing.what}); install libegl1 and libgl1, '
+            f'OpenGL does not work on this machine ({egl.what}); install libegl1 and libgl1, '
             "or set renderer to 'rays', which needs neither")
-    return EglRenderer(model, shadows)
+    return name
+
+
+def make_renderer(name: str, model: Model, shadows: bool = False) -> Renderer:
+    """
+    Return a renderer.
+
+    :param name: One that :func:`chosen_renderer` returns.
+    :param shadows: Whether lamps cast shadows: prettier, and slower.
+    """
+    return (EglRenderer if name == 'egl' else RayRenderer)(model, shadows)
 
 
 @dataclass(frozen=True)
@@ -267,7 +276,7 @@ class EglRenderer:
         _make_current()
         self._context.free()
 
-    def _look(self, data: mujoco.MjData, view: View) -> mujoco.MjrRect:
+    def _look(self, data: mujoco.MjData, view: View) -> 'mujoco.MjrRect':
         lens = view.intrinsics
         if lens.width > MAX_PICTURE[0] or lens.height > MAX_PICTURE[1]:
             raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import OccupancyMap
 from perception_nodes.sim.classes import FIRST_OBJECT
-from perception_nodes.sim.poses import Matrix, Pose
+from perception_nodes.sim.poses import fixed_matrix, Matrix, Pose
 
 Rgb = tuple[float, float, float]
 ShapeKind = Literal['plane', 'sphere', 'capsule', 'ellipsoid', 'cylinder', 'box']
@@ -164,7 +164,8 @@ def half_extents(shape: Shape) -> npt.NDArray[np.float64]:
 
 def bounds(shapes: Sequence[Shape]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the (3,) lowest and highest coordinates of the shapes in their thing's frame."""
-    lows, highs = zip(*(shape_extent(shape, shape.pose.matrix) for shape in shapes), strict=True)
+    lows, highs = zip(
+        *(shape_extent(shape, fixed_matrix(shape.pose)) for shape in shapes), strict=True)
     return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
@@ -236,7 +237,7 @@ def occupancy(
         pose = thing.pose.matrix if poses is None else poses[i]
         for part in thing.shapes:
             if part.kind != 'plane' and part.collides:
-                _draw(cells, part, pose @ part.pose.matrix, (x_min, y_min), resolution_m,
+                _draw(cells, part, pose @ fixed_matrix(part.pose), (x_min, y_min), resolution_m,
                       (z_low_m, z_high_m))
     return OccupancyMap(cells.view(np.int8), resolution_m, (x_min, y_min), 'map')
 

@@ -6,7 +6,6 @@ import logging
 import math
 from typing import cast
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.params import param, Params
@@ -19,6 +18,7 @@ from perception_nodes.core.types import (
 )
 from perception_nodes.sim import sensors
 from perception_nodes.sim.base import approached, Base, Limits
+from perception_nodes.sim.engine import mujoco
 from perception_nodes.sim.gripper import GraspOutcome, Gripper
 from perception_nodes.sim.model import (
     build,
@@ -29,6 +29,7 @@ from perception_nodes.sim.model import (
 )
 from perception_nodes.sim.poses import inverse, Matrix, planar, yaw_of
 from perception_nodes.sim.rendering import (
+    chosen_renderer,
     Layers,
     make_renderer,
     RayRenderer,
@@ -126,6 +127,7 @@ class Simulator:
 
     def __init__(self, params: SimulatorParams, scene: int | Scene = 0) -> None:
         self.params = params
+        self._drawn_by = chosen_renderer(params.renderer)
         self._limits = Limits(params.max_linear_mps, params.max_angular_rps,
                               params.max_linear_mps2, params.max_angular_rps2)
         self._renderer: Renderer | None = None
@@ -142,9 +144,9 @@ class Simulator:
     def load(self, scene: Scene) -> None:
         """Start a given scene at time 0."""
         self.scene = scene
-        self._model = build(scene)
+        self._model = build(scene, textured=self._drawn_by == 'egl')
         self.close()
-        self._renderer = make_renderer(self.params.renderer, self._model, self.params.shadows)
+        self._renderer = make_renderer(self._drawn_by, self._model, self.params.shadows)
         self._rays = (self._renderer if isinstance(self._renderer, RayRenderer)
                       else RayRenderer(self._model))
         mj = self._model.mj

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.sim.classes import VOID
-from perception_nodes.sim.poses import inverse, Matrix
+from perception_nodes.sim.poses import fixed_matrix, inverse, Matrix
 from perception_nodes.sim.rendering import Silhouettes, View
 from perception_nodes.sim.scene import Scene, Shape, shape_extent
 
@@ -116,7 +116,7 @@ def bounding_box(shapes: Sequence[Shape], map_from_thing: Matrix) -> Box3d:
     map_from_level[:3, 3] = map_from_thing[:3, 3]
     level_from_thing = inverse(map_from_level) @ map_from_thing
     lows, highs = zip(
-        *(shape_extent(s, level_from_thing @ s.pose.matrix) for s in shapes), strict=True)
+        *(shape_extent(s, level_from_thing @ fixed_matrix(s.pose)) for s in shapes), strict=True)
     low, high = np.min(lows, axis=0), np.max(highs, axis=0)
     map_from_box = map_from_level.copy()
     map_from_box[:3, 3] += map_from_level[:3, :3] @ ((low + high) / 2.0)

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import subprocess
+import sys
 
 import numpy as np
 from perception_nodes.core.types import VelocityCommand
@@ -184,3 +186,10 @@ def test_unknown_world(world, sentence):
 def test_unknown_camera(ideal):
     with pytest.raises(ValueError, match="has no camera 'rear'; there is camera"):
         ideal().rgb('rear')
+
+
+def test_without_mujoco_it_says_what_to_install():
+    code = "import sys; sys.modules['mujoco'] = None; import perception_nodes.sim.simulator"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "pip install 'perception_nodes[sim]'" in done.stderr
