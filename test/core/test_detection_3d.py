@@ -120,7 +120,7 @@ def assert_is(found, box, within_m=CM):
     assert max(abs(turns[0, :2])) > math.cos(math.radians(2.0))
 
 
-@pytest.mark.parametrize('yaw_deg', [0, 10, 30, 45, 70])
+@pytest.mark.parametrize('yaw_deg', [0, 20, 45])
 @pytest.mark.parametrize(('height_m', 'pitch_deg', 'x'), [
     (0.6, 30, 1.0), (0.9, 45, 0.9), (1.2, 60, 0.7), (1.3, 25, 2.0), (0.4, 12, 1.0)])
 def test_a_cube_from_tilted_cameras(height_m, pitch_deg, x, yaw_deg):
@@ -163,12 +163,11 @@ OCCLUDERS = {
 }
 
 
-@pytest.mark.parametrize('noise', [0.0, 0.0014])
 @pytest.mark.parametrize('options', [{}, {'full': True}, {'loose_px': 6}])
 @pytest.mark.parametrize('occluder', OCCLUDERS)
-def test_an_occluder_in_front_and_a_wall_behind(occluder, options, noise):
+def test_an_occluder_in_front_and_a_wall_behind(occluder, options):
     truth = cube(1.0, 25)
-    scene = Scene(looking((0, 0, 0.6), 30), [truth, OCCLUDERS[occluder]], wall_x=1.3, noise=noise)
+    scene = Scene(looking((0, 0, 0.6), 30), [truth, OCCLUDERS[occluder]], wall_x=1.3, noise=0.001)
     assert (scene.silhouettes[0] & (scene.nearest == 1)).sum() > 300
     assert_is(scene.lifted(scene.box(**options)), truth)
 
