@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import surfaces
-from perception_nodes.core.geometry import check_size, pixel_rays, undistort
+from perception_nodes.core.geometry import check_size, pixel_rays, read_only, undistort
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import CameraIntrinsics, Detections, Detections3D, RgbdFrame
 
@@ -85,12 +85,13 @@ def lift(
         raise ValueError(f'masks have shape {masks.shape}; expected '
                          f'{(len(detections), *frame.depth_m.shape)}')
     intrinsics, upright = frame.intrinsics, up_in_camera is not None
+    depth_m = read_only(frame.depth_m)
     boxes = detections.boxes_xyxy.astype(np.float64)
     axes = _axes(boxes, intrinsics, up_in_camera)
     rows, measured, counts, rejected = [], [], [], []
     for i, box in enumerate(boxes):
         mask = None if masks is None else masks[i]
-        region = _Region(frame.depth_m, intrinsics, mask, box, params)
+        region = _Region(depth_m, intrinsics, mask, box, params)
         try:
             values, count = _measure(region, axes[i], upright, intrinsics, params)
         except _NoObjectError as error:
@@ -219,25 +220,24 @@ class _Region:
         margin_x, margin_y = max(4, (right - left) // 8), max(4, (bottom - top) // 8)
         x0, y0 = max(left - margin_x, 0), max(top - margin_y, 0)
         part = np.s_[y0:max(bottom + margin_y, y0), x0:max(right + margin_x, x0)]
-        self.rays = np.ascontiguousarray(pixel_rays(intrinsics)[part])
-        depth = depth_m[part]
-        with np.errstate(invalid='ignore'):
-            good = (depth >= params.min_depth_m) & (depth <= params.max_depth_m)
-        good &= ~np.isnan(self.rays[..., 0])
-        self.depth = np.where(good, depth, np.float32(0.0))
-        inside = np.zeros(depth.shape, np.bool_)
-        inside[max(top - y0, 0):max(bottom - y0, 0), max(left - x0, 0):max(right - x0, 0)] = True
+        self.corner = (y0, x0)
+        self.depth, self.rays = depth_m, pixel_rays(intrinsics)
         self.masked = mask is not None
         self.mask: npt.NDArray[np.bool_] = np.empty((0, 0), np.bool_)
+        inside = np.zeros(depth_m[part].shape, np.bool_)
+        inside[max(top - y0, 0):max(bottom - y0, 0), max(left - x0, 0):max(right - x0, 0)] = True
         if mask is not None:
             # the border of a mask mixes two depths
             self.mask = cv2.erode(mask[part].view(np.uint8), _CROSS).view(np.bool_)
             inside = self.mask
-        self.step = max(1, int(math.sqrt(depth.size / _PIXELS_PER_BOX)))
+        self.step = max(1, int(math.sqrt(inside.size / _PIXELS_PER_BOX)))
         thin = np.s_[::self.step, ::self.step]
-        self.thin_depth = np.ascontiguousarray(self.depth[thin])
-        self.thin_rays = np.ascontiguousarray(self.rays[thin])
         self.inside = np.ascontiguousarray(inside[thin])
+        self.thin_rays = np.ascontiguousarray(self.rays[part][thin])
+        depth = depth_m[part][thin]
+        good = (depth >= params.min_depth_m) & (depth <= params.max_depth_m)
+        good &= self.thin_rays[..., 0] == self.thin_rays[..., 0]  # NaN differs from itself
+        self.thin_depth = np.where(good, depth, np.float32(0.0))
         self.middle = max((top + bottom) // 2 - y0, 0) // self.step
 
 
@@ -274,13 +274,14 @@ def _measure(
             f'the largest surface in the {where} has {count * per_reading} depth readings; '
             f'min_points is {params.min_points}')
     points = surfaces.points(
-        labels, best, count, z, step, region.depth, region.rays, region.mask, axes, normal, floor)
+        labels, best, count, z, step, region.corner, region.depth, region.rays,
+        (params.min_depth_m, params.max_depth_m), region.mask, axes, normal, floor)
     distance_m = float(points[3].mean())
     foot = math.nan
     if has_support and upright:
         slack_m = max(0.03, 6.0 * surfaces.NOISE_PER_M * distance_m**2)
-        reaches = np.partition(points[2], len(points[2]) // 300)[len(points[2]) // 300] - offset
-        if reaches < slack_m or not surfaces.seen_through(
+        lowest = surfaces.quantiles(points[2], points.shape[1], points.shape[1] // 300)[0]
+        if lowest - offset < slack_m or not surfaces.seen_through(
                 labels, z, rays, best, axes[0].copy(), slack_m):
             foot = offset
     elif has_support:

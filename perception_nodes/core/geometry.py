@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from numba import njit
 import numpy as np
@@ -100,7 +101,7 @@ def deproject(
     :raises ValueError: If the image has another size than the camera.
     """
     check_size(depth_m, intrinsics)
-    return np.asarray(_deproject(np.ascontiguousarray(depth_m), pixel_rays(intrinsics)))
+    return np.asarray(_deproject(read_only(depth_m), pixel_rays(intrinsics)))
 
 
 def check_size(image: npt.NDArray[np.generic], intrinsics: CameraIntrinsics) -> None:
@@ -113,6 +114,17 @@ def check_size(image: npt.NDArray[np.generic], intrinsics: CameraIntrinsics) -> 
         raise ValueError(
             f'the image has {image.shape[1]}x{image.shape[0]} pixels, its camera_info says '
             f'{intrinsics.width}x{intrinsics.height}: does the camera_info belong to this image?')
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """
+    Return a contiguous view that cannot be written, as arrays of a frame are.
+
+    Compiled functions are compiled again for arrays that can; this keeps it to one time.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def inverse(b_from_a: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

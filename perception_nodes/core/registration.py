@@ -9,6 +9,7 @@ from perception_nodes.core.geometry import (
     check_size,
     distort,
     distortion_coefficients,
+    read_only,
     undistort,
 )
 from perception_nodes.core.types import CameraIntrinsics
@@ -59,7 +60,7 @@ def register_depth(
     k = color_intrinsics
     rendered = np.full((k.height, k.width), np.nan, np.float32)
     _render(
-        np.ascontiguousarray(depth_m), _corner_rays(depth_intrinsics),
+        read_only(depth_m), _corner_rays(depth_intrinsics),
         np.ascontiguousarray(color_from_depth, np.float64),
         np.array([k.fx, k.fy, k.cx, k.cy]), any(k.distortion), distortion_coefficients(k),
         rendered)

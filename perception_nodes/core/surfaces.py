@@ -236,14 +236,17 @@ def best_surface(labels, inside, z, step):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def points(  # type: ignore[no-untyped-def]
-        labels, best, count, z, step, depth, rays, mask, axes, normal, offset):
+        labels, best, count, z, step, corner, depth, rays, limits, mask, axes, normal, offset):
     """
     Return the readings of a surface.
 
     Where pixels were left out, all of those at the surface's edges follow: they decide its size.
 
+    :param corner: Row and column in ``depth`` of the first reading of ``z``.
     :param depth: (H, W) float32 of which ``z`` holds each ``step``-th pixel; ``rays`` is as large.
-    :param mask: (H, W) bool; without any elements, what stands out of the plane counts.
+    :param limits: Smallest and largest depth that counts.
+    :param mask: Bool, its first element at ``corner``; without any elements, what stands out of
+        the plane counts.
     :param axes: (3, 3) float64, rows away, left and up in the camera's frame.
     :return: (4, N) float64 along away, left and up, and the depth.
     """
@@ -264,20 +267,27 @@ def points(  # type: ignore[no-untyped-def]
     for r in range(rows):
         for c in range(columns):
             if labels[r, c] == best:
-                found[3, n] = z[r, c]
-                found[0, n], found[1, n] = rays[r * step, c * step, 0], rays[r * step, c * step, 1]
+                y, x = corner[0] + r * step, corner[1] + c * step
+                found[3, n], found[0, n], found[1, n] = z[r, c], rays[y, x, 0], rays[y, x, 1]
                 n += 1
     for r in range(rows):
         for c in range(columns):
             if not edges[r, c]:
                 continue
             jump = (0.01 + 0.01 * z[r, c]) * step
-            for y in range(max((r - 1) * step + 1, 0), min((r + 1) * step, height)):
-                for x in range(max((c - 1) * step + 1, 0), min((c + 1) * step, width)):
+            y0, x0 = corner[0] + r * step, corner[1] + c * step
+            for y in range(max(y0 - step + 1, 0), min(y0 + step, height)):
+                for x in range(max(x0 - step + 1, 0), min(x0 + step, width)):
                     d, u, v = depth[y, x], rays[y, x, 0], rays[y, x, 1]
-                    if not (d > 0.0 and abs(d - z[r, c]) < jump):
+                    if not (limits[0] <= d <= limits[1] and abs(d - z[r, c]) < jump and u == u):
                         continue
-                    if mask[y, x] if mask.size > 0 else _above(u, v, d, normal, offset):
+                    if mask.size > 0:
+                        my, mx = y - corner[0], x - corner[1]
+                        belongs = (0 <= my < mask.shape[0] and 0 <= mx < mask.shape[1]
+                                   and mask[my, mx])
+                    else:
+                        belongs = _above(u, v, d, normal, offset)
+                    if belongs:
                         found[3, n], found[0, n], found[1, n] = d, u, v
                         n += 1
     for i in range(n):
@@ -328,7 +338,7 @@ def noise_m(labels, z, best):  # type: ignore[no-untyped-def]
     if n == 0:
         return 0.0
     # median of a normal deviate: 0.6745 sigma; of these three readings: sqrt(1.5) times that
-    return _quantiles(jitter, n, n // 2)[0] / (0.6745 * np.sqrt(1.5))
+    return quantiles(jitter, n, n // 2)[0] / (0.6745 * np.sqrt(1.5))
 
 
 @njit(cache=True)
@@ -364,7 +374,7 @@ def extents(points, level, foot, noise, lost_x, lost_y):  # type: ignore[no-unty
                 along[i] = cosine * points[1, i] - sine * points[0, i]
             else:
                 along[i] = points[2, i]
-        low[k], high[k] = _quantiles(along, n, n // 300)  # stray readings at either end
+        low[k], high[k] = quantiles(along, n, n // 300)  # stray readings at either end
         # the outermost of many noisy readings of a face lie in front of it
         slant = view[k] / distance
         near, far = 2.5 * noise * abs(slant), noise * abs(slant)
@@ -394,7 +404,7 @@ def extents(points, level, foot, noise, lost_x, lost_y):  # type: ignore[no-unty
 
 
 @njit(cache=True, fastmath=True)
-def _quantiles(values, n, k):  # type: ignore[no-untyped-def]
+def quantiles(values, n, k):  # type: ignore[no-untyped-def]
     """
     Return the k-th smallest and k-th largest of the first n values, counted from 0.
 
