@@ -23,7 +23,7 @@ from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT
 from perception_nodes.sim.families import families
 from perception_nodes.sim.poses import looking_at, Matrix
 from perception_nodes.sim.rendering import View
-from perception_nodes.sim.scene import occupancy, Scene, Split, SPLITS
+from perception_nodes.sim.scene import occupancy, Scene, Split, SPLITS, Thing
 from perception_nodes.sim.simulator import Simulator, SimulatorParams
 from perception_nodes.sim.truth import GroundTruth
 from perception_nodes.sim.worlds import make_scene, WORLDS
@@ -215,7 +215,7 @@ class _Photographer:
         objects = [thing for thing in scene.things if thing.is_object]
         small = [thing for thing in objects if thing.motion == 'free']
         if small and (len(self._places) == 0 or rng.random() < 0.35):
-            target = np.array(self._sim.pose_of(small[int(rng.integers(len(small)))].name)[:3, 3])
+            target = self._sim.pose_of(self._one_of(small).name)[:3, 3]
             around, up = rng.uniform(-math.pi, math.pi), rng.uniform(0.25, 1.3)
             away = rng.uniform(0.35, 1.1)
             eye = target + away * np.array([
@@ -224,8 +224,8 @@ class _Photographer:
         x, y = self._places[int(rng.integers(len(self._places)))]
         eye = np.array([x, y, rng.uniform(0.35, 1.7)])
         if objects and rng.random() < 0.7:
-            chosen = objects[int(rng.integers(len(objects)))]
-            target = self._sim.pose_of(chosen.name)[:3, 3] + (0.0, 0.0, rng.uniform(0.0, 0.7))
+            target = self._sim.pose_of(self._one_of(objects).name)[:3, 3]
+            target = target + (0.0, 0.0, rng.uniform(0.0, 0.7))
         else:
             yaw = rng.uniform(-math.pi, math.pi)
             target = eye + (math.cos(yaw), math.sin(yaw), -rng.uniform(-0.1, 0.5))
@@ -233,6 +233,13 @@ class _Photographer:
         if flat < 0.3:  # not straight down onto a thing at one's feet
             target = eye + (0.5, 0.0, -0.3)
         return View(looking_at(eye, target, roll), lens)
+
+    def _one_of(self, things: Sequence[Thing]) -> Thing:
+        """Return one thing: rare classes are looked at as often as common ones."""
+        labels = sorted({thing.class_id for thing in things})
+        label = labels[int(self._rng.integers(len(labels)))]
+        choice = [thing for thing in things if thing.class_id == label]
+        return choice[int(self._rng.integers(len(choice)))]
 
 
 def depth_image(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

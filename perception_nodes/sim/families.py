@@ -49,11 +49,18 @@ def families(split: Split, graspable_only: bool = False) -> list[Family]:
 
 
 def draw_family(paint: Paint, split: Split, graspable_only: bool = False) -> Family:
-    """Draw one family; in the split ``test`` every second one is held out."""
+    """
+    Draw one family: each class as likely as the others.
+
+    In the split ``test`` two of five are held out.
+    """
     choice = families(split, graspable_only)
     held_out = [family for family in choice if family.held_out]
-    if held_out and paint.rng.random() < 0.5:
+    if held_out and paint.rng.random() < 0.4:
         choice = held_out
+    labels = sorted({family.class_id for family in choice})
+    label = labels[int(paint.rng.integers(len(labels)))]
+    choice = [family for family in choice if family.class_id == label]
     return choice[int(paint.rng.integers(len(choice)))]
 
 
@@ -160,13 +167,13 @@ def _ball(paint: Paint) -> Parts:
 
 
 def _plate(paint: Paint) -> Parts:
-    radius, surface = paint.uniform(0.08, 0.13), paint.any_of(('', '', 'marble', 'dots'))
+    radius, surface = paint.uniform(0.075, 0.12), paint.any_of(('', '', 'marble', 'dots'))
     return (cylinder(radius * 0.7, 0.004, (0, 0, 0.004), surface),
             *ring(radius * 0.9, 0.005, 0.022, 0.014, surface, flare=1.15, count=16))
 
 
 def _book(paint: Paint) -> Parts:
-    half = (paint.uniform(0.06, 0.12), paint.uniform(0.05, 0.09), paint.uniform(0.006, 0.022))
+    half = (paint.uniform(0.06, 0.11), paint.uniform(0.045, 0.075), paint.uniform(0.006, 0.022))
     return (box(half, (0, 0, half[2]), paint.textured('cover', (1.0, 1.0, 1.0))),)
 
 

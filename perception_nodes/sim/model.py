@@ -231,7 +231,7 @@ class _Materials:
         if texture not in self._textures:
             self._textures.add(texture)
             image = picture(surface.texture)
-            pixels = image[::-1] if flat else np.concatenate([image] * 6)
+            pixels = image if flat else np.concatenate([image] * 6)
             made = self._spec.add_texture(
                 name=texture, nchannel=3, width=SIZE, height=len(pixels),
                 type=mujoco.mjtTexture.mjTEXTURE_2D if flat else mujoco.mjtTexture.mjTEXTURE_CUBE)

@@ -276,13 +276,13 @@ def _normal(kind, size, x, y, z):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=_FAST)
 def _face(x, y, z):  # type: ignore[no-untyped-def]
-    """Return where on a cube's side a direction points, in [0, 1], and the divisor."""
+    """Return where a direction meets a picture laid on a cube's sides as OpenGL does."""
     ax, ay, az = abs(x), abs(y), abs(z)
     if ax >= ay and ax >= az:
-        return 0.5 + 0.5 * y / ax, 0.5 - 0.5 * z / ax
+        return 0.5 - 0.5 * z / x, 0.5 - 0.5 * y / ax
     if ay >= az:
-        return 0.5 + 0.5 * x / ay, 0.5 - 0.5 * z / ay
-    return 0.5 + 0.5 * x / az, 0.5 - 0.5 * y / az
+        return 0.5 + 0.5 * x / ay, 0.5 + 0.5 * z / y
+    return 0.5 + 0.5 * x / z, 0.5 - 0.5 * y / az
 
 
 @njit(cache=True, fastmath=_FAST)
@@ -300,7 +300,7 @@ def shade(  # type: ignore[no-untyped-def]
     :param lamps: (K, 10) float64: place or direction towards the lamp (3), 1 if directional,
         diffuse (3), specular (3).
     :param surround: (2, 3) float64: ambient light and diffuse light from the camera.
-    :param sky: (2, 3) float64 colours at the zenith and at the horizon.
+    :param sky: (2, 3) float64 colours overhead and underfoot.
     :param shadows: (K, S, S) float32 depth as the lamps see it; K is 0 without shadows.
     :param shadow_views: (K, 4, 4) float64 map_from_lamp, optical frames.
     :param shadow_focal: Focal length of the lamps' views, pixels.
@@ -321,7 +321,7 @@ def shade(  # type: ignore[no-untyped-def]
             length = math.sqrt(rx * rx + ry * ry + rz * rz)
             g = seen[v, u]
             if g < 0:
-                up = min(1.0, max(0.0, rz / length))
+                up = 0.5 + 0.5 * rz / length
                 for k in range(3):
                     c = sky[1, k] + up * (sky[0, k] - sky[1, k])
                     out[v, u, k] = int(255.0 * min(1.0, max(0.0, c)) + 0.5)
@@ -346,8 +346,8 @@ def shade(  # type: ignore[no-untyped-def]
                 pixel_m = t / fx / facing
                 repeats = looks[g, 5]
                 if repeats > 0.0:
-                    sr, sg, sb = _texel(levels, starts, texture, lx * repeats, ly * repeats,
-                                        0.5 * pixel_m * repeats * 128.0)
+                    sr, sg, sb = _texel(levels, starts, texture, 0.5 + lx * repeats,
+                                        0.5 - ly * repeats, 0.5 * pixel_m * repeats * 128.0)
                 else:
                     hx, hy, hz = _half_extents(kind, size)
                     s, q = _face(lx / hx, ly / hy, lz / hz)

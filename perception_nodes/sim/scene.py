@@ -134,7 +134,7 @@ class Scene:
     lights: tuple[Light, ...]
     ambient: Rgb  # light from everywhere
     headlight: Rgb  # light from the camera
-    sky: tuple[Rgb, Rgb]  # zenith, horizon
+    sky: tuple[Rgb, Rgb]  # overhead, underfoot
     bounds_xy_m: tuple[float, float, float, float]  # x_min, y_min, x_max, y_max of the world
     interior_xy_m: tuple[float, float, float, float] | None = None  # between the walls of a room
     robot: RobotStart | None = None

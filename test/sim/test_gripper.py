@@ -17,12 +17,10 @@ def table(scene, thing):
     def make(*things):
         top = thing('box', (0.4, 0.4, 0.02), (0, 0, TOP_M - 0.02), 'table', 'table')
         view = looking_at((0.0, -0.1, TOP_M + 0.6), (0.0, 0.0, TOP_M))
-        sim = Simulator(PARAMS)
-        sim.load(scene(
+        return Simulator(PARAMS, scene(
             top, *things, robot=None, has_gripper=True, settle_s=0.2,
             workspace=Workspace((0.0, 0.0, TOP_M), (0.15, 0.15),
                                 tuple(tuple(row) for row in view.tolist()))))
-        return sim
     return make
 
 

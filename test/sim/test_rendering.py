@@ -85,7 +85,7 @@ def test_shadow_falls_where_the_lamp_is_hidden(scene, thing, lens):
 
 
 def test_egl_sees_the_same():
-    """Depth within 2 mm for 97 of 100 pixels and the same things for 99 of 100."""
+    """Depth within 2 mm for 97 of 100 pixels, the same things for 99 of 100, like colours."""
     if not rendering.probe_egl().works:
         pytest.skip(f'no EGL here: {rendering.probe_egl().what}')
     model, data = rendered(make_scene('room', 1))
@@ -101,7 +101,10 @@ def test_egl_sees_the_same():
     both = np.isfinite(ours.depth_m) & np.isfinite(theirs.depth_m)
     assert both.mean() > 0.5
     assert (np.abs(ours.depth_m[both] - theirs.depth_m[both]) < 0.002).mean() > 0.97
-    assert np.abs(colours[0].astype(int) - colours[1]).mean() < 15.0
+    for i in np.unique(ours.things):
+        own = (ours.things == i) & (theirs.things == i)
+        if own.sum() > 400:
+            assert np.abs(colours[0][own].mean(axis=0) - colours[1][own].mean(axis=0)).max() < 15
 
 
 def test_missing_opengl_is_said(monkeypatch):

@@ -22,8 +22,7 @@ def ideal(scene):
 
     def make(*things, **more):
         params = SimulatorParams(noise=False, **SMALL, **more.pop('params', {}))
-        sim = Simulator(params, 0)
-        sim.load(scene(*things, **more))
+        sim = Simulator(params, scene(*things, **more))
         made.append(sim)
         return sim
     yield make
@@ -159,8 +158,7 @@ def test_noise_looks_like_a_sensor(ideal, scene, thing):
     """Holes are NaN, odometry drifts by percents, ranges by centimetres; the truth stays."""
     wall = thing('box', (0.1, 5.0, 1.0), (2.1, 0.0, 1.0), 'wall', 'wall')
     post = thing('box', (0.05, 0.1, 1.0), (1.2, 0.0, 1.0), 'post')
-    sim = Simulator(SimulatorParams(noise=True, **SMALL), 0)
-    sim.load(scene(wall, post))
+    sim = Simulator(SimulatorParams(noise=True, **SMALL), scene(wall, post))
     depth, truth = sim.depth('camera'), sim.truth('camera')
     measured = np.isfinite(depth)
     assert 0.5 < measured[np.isfinite(truth.depth_m)].mean() < 0.99

@@ -188,12 +188,12 @@ class _Room:
 
     def _furnish(self) -> None:
         rng = self.rng
-        for kind, low, high in (('sofa', 0, 2), ('shelf', 1, 3)):
+        for kind, low, high in (('sofa', 1, 2), ('shelf', 1, 3)):
             for _ in range(int(rng.integers(low, high + 1))):
                 self._place_by_wall(kind)
         for _ in range(int(rng.integers(1, 4))):
             self._place_table()
-        for kind, low, high in (('plant', 0, 2), ('bin', 0, 2), ('chair', 0, 2)):
+        for kind, low, high in (('plant', 0, 2), ('bin', 0, 3), ('chair', 0, 2)):
             for _ in range(int(rng.integers(low, high + 1))):
                 if rng.random() < 0.6:
                     self._place_by_wall(kind)
