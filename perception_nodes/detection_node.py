@@ -1,30 +1,44 @@
 """Publish the objects seen in colour images."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from perception_nodes.backends.registry import load_model
 from perception_nodes.conversions.encode import (
+    detections_3d_to_msg,
     detections_to_msg,
     header_to_msg,
     image_to_msg,
     label_info_to_msg,
 )
 from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
+from perception_nodes.core.detection_3d import Detection3DParams
+from perception_nodes.core.localization import locate, warm_up
 from perception_nodes.core.manifest import camera_domain, check_domain, find_model
 from perception_nodes.core.overlay import draw_detections
-from perception_nodes.core.types import RgbdFrame
+from perception_nodes.core.transforms import TransformError
+from perception_nodes.core.types import Detections, RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED
 from perception_nodes.ros.process import run
 from sensor_msgs.msg import Image
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 
-class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
-    """Subscribes to ``image``; publishes ``~/detections``, ``~/label_info``, ``~/debug_image``."""
+@dataclass(frozen=True, kw_only=True)
+class DetectionNodeParams(Detection3DParams, DetectionParams):
+    """Parameters of the detection node: boxes in the image, and boxes in space."""
 
-    Params = DetectionParams
+
+class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
+    """
+    Finds objects in the colour image, and with depth or a ground plane also in space.
+
+    Publishes ``~/detections``, ``~/detections_3d``, ``~/label_info`` and ``~/debug_image``.
+    """
+
+    Params = DetectionNodeParams
 
     def __init__(self, name: str = 'detection', **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -32,6 +46,8 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
     def load(self) -> ObjectDetector:
         """Load the model that the parameters name."""
         self.detections = self.create_camera_outputs(Detection2DArray, 'detections')
+        self.detections_3d = self.create_camera_outputs(Detection3DArray, 'detections_3d') \
+            if self.params.boxes_3d != 'off' else {}
         self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
@@ -41,7 +57,16 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
         detector = ObjectDetector(load_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
+        if p.boxes_3d == 'depth':
+            warm_up(p)
         return detector
+
+    def extra_inputs(self) -> frozenset[str]:
+        """Depth, camera_info and transforms where boxes in space ask for them."""
+        p = self.params
+        wanted = {'off': set(), 'depth': {'depth', 'camera_info'}, 'ground': {'camera_info'}}
+        frames = {'transforms'} if p.target_frame or p.gravity_frame else set()
+        return frozenset(wanted[p.boxes_3d] | frames)
 
     def announce(self) -> None:
         """Publish what the class ids mean."""
@@ -49,7 +74,7 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
         self.label_info.publish(label_info_to_msg(
             self.core.model.class_names, self.params.score_threshold, header))
 
-    def check(self, params: DetectionParams) -> None:
+    def check(self, params: DetectionNodeParams) -> None:
         """Refuse classes that the model does not know."""
         lowest_scores(params, self.core.model.class_names)
 
@@ -67,6 +92,20 @@ class DetectionNode(InferenceNode[DetectionParams, ObjectDetector]):
             if self.debug_images[camera].get_subscription_count():
                 drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
                 self.debug_images[camera].publish(image_to_msg(drawn, 'rgb8', header))
+            if self.detections_3d:
+                self._publish_boxes_in_space(camera, frame, found)
+
+    def _publish_boxes_in_space(self, camera: str, frame: RgbdFrame, found: Detections) -> None:
+        try:
+            boxes, frame_id = locate(
+                found, frame, self.transforms, self.transform_timeout_s, self.params)
+        except (ValueError, TransformError) as error:  # the boxes in the image are out already
+            self.fail(camera, error)
+            return
+        for _, reason in boxes.rejected:
+            self.get_logger().debug(f'no box in space: {reason}')
+        self.detections_3d[camera].publish(
+            detections_3d_to_msg(boxes, header_to_msg(frame.stamp_ns, frame_id)))
 
 
 def main() -> None:

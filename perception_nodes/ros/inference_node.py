@@ -11,6 +11,7 @@ from lifecycle_msgs.msg import State
 from perception_nodes.core.health import NodeHealth, STALE_AFTER_S, Verdict
 from perception_nodes.core.latest import LatestSlots
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.transforms import TransformBuffer
 from perception_nodes.core.types import RgbdFrame
 from perception_nodes.ros import parameters
 from perception_nodes.ros.bond import form_bond
@@ -163,9 +164,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """
         raise NotImplementedError
 
-    def needs_depth(self) -> bool:
-        """Return whether ``self.params`` ask for depth and camera_info beside the image."""
-        return False
+    def extra_inputs(self) -> frozenset[str]:
+        """Return which of ``depth``, ``camera_info``, ``transforms`` the parameters ask for."""
+        return frozenset()
 
     def create_output(self, msg_type: Any, topic: str, qos: QoSProfile = RELIABLE) -> Any:
         """Create a publisher that is silent while the node is inactive and goes at cleanup."""
@@ -176,6 +177,16 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """Create the publisher ``~/name``, or ``~/CAMERA/name`` for each of several cameras."""
         return {camera: self.create_output(msg_type, f'~/{camera}/{name}'.replace('//', '/'))
                 for camera in self._cameras()}
+
+    @property
+    def transforms(self) -> TransformBuffer:
+        """Return the transforms of this process."""
+        return self._hub.listen_to_transforms()
+
+    @property
+    def transform_timeout_s(self) -> float:
+        """Return how long a frame may wait for its transform."""
+        return self._node_params.transform_timeout_ms * 1e-3
 
     def start(self) -> None:
         """Configure and activate, unless the parameter ``autostart`` says otherwise."""
@@ -220,6 +231,8 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
                         for name in self._cameras()}
         self._worker = Thread(target=self._work, name=f'{self.get_name()}-worker', daemon=True)
         self._worker.start()
+        if 'transforms' in self.extra_inputs():
+            self._hub.listen_to_transforms()
         for name, camera in self._inputs.items():
             camera.source = self._hub.listen(self._topics(name), camera)
         return result
@@ -248,16 +261,16 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         return self._node_params.cameras or ('',)
 
     def _topics(self, camera: str) -> CameraTopics:
-        p = self._node_params
+        p, wanted = self._node_params, self.extra_inputs()
 
         def resolved(name: str) -> str:
             return self.resolve_topic_name(f'{camera}/{name}' if camera else name)
 
         return CameraTopics(
             image=resolved('image'),
-            depth=resolved('depth') if self.needs_depth() else '',
-            camera_info=resolved('camera_info') if self.needs_depth() else '',
-            depth_camera_info=resolved('depth_camera_info') if self.needs_depth() else '',
+            depth=resolved('depth') if 'depth' in wanted else '',
+            camera_info=resolved('camera_info') if 'camera_info' in wanted else '',
+            depth_camera_info=resolved('depth_camera_info') if 'depth' in wanted else '',
             image_transport=p.image_transport, depth_image_transport=p.depth_image_transport,
             reliability=p.input_reliability, tolerance_ms=p.sync_tolerance_ms,
             transform_timeout_ms=p.transform_timeout_ms,
@@ -271,7 +284,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             'is read when the node is configured: deactivate and clean up the node first, then '
             'configure it again')
 
-    def _examine(self, proposed: Params) -> None:
+    def _examine(self, proposed: Any) -> None:
         if self._is_active() and isinstance(proposed, self.Params):
             self.check(proposed)
 
@@ -306,7 +319,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
                 if not self.context.ok():  # told to stop: there is nobody to publish to
                     return
                 for name in frames:
-                    self._fail(name, error)
+                    self.fail(name, error)
                 continue
             done_ns = time.monotonic_ns()
             for name in frames:
@@ -320,10 +333,11 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             try:
                 frames[name] = observation.frame()
             except Exception as error:
-                self._fail(name, error)
+                self.fail(name, error)
         return frames
 
-    def _fail(self, camera: str, error: Exception) -> None:
+    def fail(self, camera: str, error: Exception) -> None:
+        """Count a frame, or a part of its result, that could not be made, and say why."""
         sentence = str(error) or type(error).__name__
         self._inputs[camera].health.failed(sentence)
         self.get_logger().error(f'dropped a frame: {sentence}', throttle_duration_sec=5.0)

@@ -40,7 +40,8 @@ def declare(node: Node, kinds: tuple[type[Params], ...]) -> list[str]:
             except InvalidParameterValueException:
                 node.set_descriptor(f.name, ParameterDescriptor(dynamic_typing=True))
     # ROS' own, and the container's: a launch file's values reach every node of the process
-    reserved = ('use_sim_time', 'start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
+    reserved = (
+        'use_sim_time', 'start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
     # rclpy has no public word for what the command line and files set
     return [unknown_name(name, known) for name in sorted(node._parameter_overrides)
             if name not in known and not name.startswith(reserved)]

@@ -32,6 +32,8 @@ Depth = npt.NDArray[np.float32]  # (H, W) metres
 
 # a stamp this far before the last one is a jump of time, not a late message
 JUMP_BACK_NS = 500_000_000
+# a topic that brought nothing for this long is called silent
+FRESH_NS = 2_000_000_000
 # frames kept while their other half is on its way
 PENDING = 10
 
@@ -209,27 +211,30 @@ class CameraSource:
         self._waiting: deque[Arrived[Pixels]] = deque()
         self._depths: deque[Arrived[Depth]] = deque(maxlen=PENDING)
         self._last_stamp_ns: int | None = None
-        self._feeds: list[tuple[Feed[Any], Any]] = []
+        self._feeds: dict[str, tuple[Feed[Any], Any]] = {}  # by what they bring
         # depth and camera_info first: they are there when the first image comes
         if topics.camera_info:
             self._attach(
-                hub.camera_info_feed(topics.camera_info, topics.image, topics),
+                'camera_info', hub.camera_info_feed(topics.camera_info, topics.image, topics),
                 self._on_camera_info)
         if topics.depth_camera_info:
             self._attach(
+                'depth_camera_info',
                 hub.camera_info_feed(topics.depth_camera_info, topics.depth, topics),
                 self._on_depth_camera_info)
         if topics.depth:
-            self._attach(hub.depth_feed(topics), self._on_depth)
-        self._attach(hub.image_feed(topics), self._on_image)
+            self._attach('depth', hub.depth_feed(topics), self._on_depth)
+        self._attach('image', hub.image_feed(topics), self._on_image)
 
-    def _attach(self, feed: Feed[Any], callback: Callable[[Arrived[Any]], None]) -> None:
+    def _attach(
+        self, what: str, feed: Feed[Any], callback: Callable[[Arrived[Any]], None]
+    ) -> None:
         feed.listeners.append(callback)
-        self._feeds.append((feed, callback))
+        self._feeds[what] = (feed, callback)
 
     def close(self) -> None:
         """Stop listening to the topics."""
-        for feed, callback in self._feeds:
+        for feed, callback in self._feeds.values():
             feed.listeners.remove(callback)
             self._hub.release(feed)
 
@@ -239,15 +244,15 @@ class CameraSource:
 
         :param dropped: Reason of the latest drop, empty when no image arrives at all.
         """
-        topic = {'no_depth': self.topics.depth, 'no_camera_info': self.topics.camera_info}
-        feeds = {feed.topic: feed for feed, _ in self._feeds}
-        if dropped == 'no_depth' and self._depths:
+        if dropped == 'no_depth' and self._depth_is_fresh():
             return (f"no depth image lies within {self.topics.tolerance_ms} ms of a colour image: "
                     "check the camera's synchronisation, or raise 'sync_tolerance_ms'")
-        for feed in feeds.values():
-            if dropped in topic and feed.topic.startswith(topic[dropped]):
-                return feed.why_silent()
-        return self._feeds[-1][0].why_silent()
+        missing = {'no_depth': 'depth', 'no_camera_info': 'camera_info'}.get(dropped, 'image')
+        return self._feeds[missing][0].why_silent()
+
+    def _depth_is_fresh(self) -> bool:
+        age_ns = time.monotonic_ns() - self._depths[-1].received_ns if self._depths else FRESH_NS
+        return age_ns < FRESH_NS
 
     def _on_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
         self._camera_info = arrived
@@ -313,7 +318,7 @@ class CameraSource:
             reason = 'no camera_info of the colour camera'
         else:
             try:
-                color_from_depth = self._hub.transforms.lookup(
+                color_from_depth = self._hub.listen_to_transforms().lookup(
                     frame.frame_id, depth.frame_id, frame.stamp_ns,
                     self.topics.transform_timeout_ms * 1e-3)
                 return register_depth(
@@ -344,8 +349,7 @@ class CameraHub:
         self._lock = threading.Lock()
         self._transforms: TransformListener | None = None
 
-    @property
-    def transforms(self) -> TransformBuffer:
+    def listen_to_transforms(self) -> TransformBuffer:
         """Return the process's one transform buffer; the first to ask starts it listening."""
         with self._lock:
             if self._transforms is None:

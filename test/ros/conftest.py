@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 import contextlib
+import hashlib
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -65,10 +67,10 @@ class Graph:
 
     def close(self):
         """Stop spinning and leave the graph."""
-        self._executor.shutdown()
+        self.context.try_shutdown()  # first: an executor that is shut down while it spins can hang
         self._thread.join()
+        self._executor.shutdown()
         self.node.destroy_node()
-        self.context.try_shutdown()
 
 
 class NodeProcess:
@@ -132,3 +134,48 @@ def start_node():
     yield start
     codes = [node.stop() for node in started]
     assert codes == [node.expected_exit for node in started], ''.join(n.output for n in started)
+
+
+MANIFEST = """
+models:
+  - name: touchy
+    task: detection
+    backend: onnxruntime
+    architecture: none
+    head: ssd
+    domain: real
+    file: touchy.onnx
+    sha256: {sha256}
+    licence: Apache-2.0
+    classes: {{1: thing}}
+    input: {{width: 8, height: 8, layout: NHWC}}
+"""
+
+
+@pytest.fixture
+def touchy(tmp_path):
+    """Return the arguments for a detector with one fixed box that throws at bright images."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
+    from onnx import helper, numpy_helper, TensorProto
+    index = [
+        helper.make_node('ReduceMax', ['image'], ['peak'], keepdims=0),
+        helper.make_node('Cast', ['peak'], ['index'], to=TensorProto.INT64),
+        # reading past the end of 200 zeros is an error of the runtime
+        helper.make_node('Gather', ['zeros', 'index'], ['zero']),
+        helper.make_node('Add', ['score', 'zero'], ['scores']),
+        helper.make_node('Add', ['box', 'zero'], ['boxes'])]
+    constants = {
+        'zeros': np.zeros(200, np.float32), 'score': np.full((1, 1, 1), 0.9, np.float32),
+        'box': np.array([[[0.25, 0.25, 0.75, 0.5]]], np.float32)}
+    graph = helper.make_graph(
+        index, 'touchy',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 1, 1]),
+         helper.make_tensor_value_info('boxes', TensorProto.FLOAT, [1, 1, 4])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    path = tmp_path / 'touchy.onnx'
+    onnx.save(model, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / 'manifest.yaml').write_text(MANIFEST.format(sha256=digest))
+    return '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=touchy'

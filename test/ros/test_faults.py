@@ -1,6 +1,5 @@
 """What a node survives: models that throw, time that jumps, images that come compressed."""
 
-import hashlib
 import time
 
 import cv2
@@ -13,55 +12,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
-onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the test networks')
-from onnx import helper, numpy_helper, TensorProto  # noqa: E402
-
 pytestmark = pytest.mark.graph
 
 DARK, BRIGHT = (np.full((48, 64, 3), v, np.uint8) for v in (10, 250))
-
-MANIFEST = """
-models:
-  - name: touchy
-    task: detection
-    backend: onnxruntime
-    architecture: none
-    head: ssd
-    domain: real
-    file: touchy.onnx
-    sha256: {sha256}
-    licence: Apache-2.0
-    classes: {{1: thing}}
-    input: {{width: 8, height: 8, layout: NHWC}}
-"""
-
-
-@pytest.fixture
-def touchy(tmp_path):
-    """Return the arguments for a detector with one fixed box that throws at bright images."""
-    index = [
-        helper.make_node('ReduceMax', ['image'], ['peak'], keepdims=0),
-        helper.make_node('Cast', ['peak'], ['index'], to=TensorProto.INT64),
-        # reading past the end of 200 zeros is an error of the runtime
-        helper.make_node('Gather', ['zeros', 'index'], ['zero']),
-        helper.make_node('Add', ['score', 'zero'], ['scores']),
-        helper.make_node('Add', ['box', 'zero'], ['boxes'])]
-    constants = {
-        'zeros': np.zeros(200, np.float32), 'score': np.full((1, 1, 1), 0.9, np.float32),
-        'box': np.array([[[0.25, 0.25, 0.75, 0.5]]], np.float32)}
-    graph = helper.make_graph(
-        index, 'touchy',
-        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 8, 8, 3])],
-        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 1, 1]),
-         helper.make_tensor_value_info('boxes', TensorProto.FLOAT, [1, 1, 4])],
-        [numpy_helper.from_array(v, k) for k, v in constants.items()])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    path = tmp_path / 'touchy.onnx'
-    onnx.save(model, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / 'manifest.yaml').write_text(MANIFEST.format(sha256=digest))
-    return '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=touchy'
-
 
 def say(publisher, pixels, stamp_ns, frame_id='camera'):
     """Publish one picture."""
