@@ -47,7 +47,7 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         """Load the model that the parameters name."""
         self.detections = self.create_camera_outputs(Detection2DArray, 'detections')
         self.detections_3d = self.create_camera_outputs(Detection3DArray, 'detections_3d') \
-            if self.params.boxes_3d != 'off' else {}
+            if self.params.boxes_3d != 'none' else {}
         self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
@@ -64,7 +64,7 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
     def extra_inputs(self) -> frozenset[str]:
         """Depth, camera_info and transforms where boxes in space ask for them."""
         p = self.params
-        wanted = {'off': set(), 'depth': {'depth', 'camera_info'}, 'ground': {'camera_info'}}
+        wanted = {'none': set(), 'depth': {'depth', 'camera_info'}, 'ground': {'camera_info'}}
         frames = {'transforms'} if p.target_frame or p.gravity_frame else set()
         return frozenset(wanted[p.boxes_3d] | frames)
 

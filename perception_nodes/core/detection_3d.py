@@ -34,8 +34,8 @@ class Detection3DParams(Params):
     """Parameters of boxes in space, beside those of the detection they start from."""
 
     boxes_3d: str = param(
-        'off', "Boxes in space: 'off', 'depth' (needs a depth image) or 'ground' (from where each "
-        'box touches the ground; needs the camera height).', choices=('off', 'depth', 'ground'))
+        'none', "Boxes in space: 'none', 'depth' (needs a depth image) or 'ground' (from where each "
+        'box touches the ground; needs the camera height).', choices=('none', 'depth', 'ground'))
     target_frame: str = param('', 'Frame of the boxes in space; empty for the camera.')
     gravity_frame: str = param(
         '', 'Frame whose z axis points up, by which boxes are oriented; empty for target_frame, '
@@ -79,7 +79,7 @@ def lift(
     if frame.depth_m is None or frame.intrinsics is None:
         missing = 'depth image' if frame.depth_m is None else 'camera_info'
         raise ValueError(f"boxes in space need a {missing}, and the frame of '{frame.frame_id}' "
-                         "has none: connect it, or choose boxes_3d 'ground' or 'off'")
+                         "has none: connect it, or choose boxes_3d 'ground' or 'none'")
     check_size(frame.depth_m, frame.intrinsics)
     if masks is not None and masks.shape != (len(detections), *frame.depth_m.shape):
         raise ValueError(f'masks have shape {masks.shape}; expected '
