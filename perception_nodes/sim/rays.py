@@ -377,8 +377,10 @@ def shade(  # type: ignore[no-untyped-def]
                 hx, hy, hz = dx + ex, dy + ey, dz + ez
                 n = math.sqrt(hx * hx + hy * hy + hz * hz)
                 shine = (nx * hx + ny * hy + nz * hz) / n
-                if shine > 0.0 and looks[g, 3] > 0.0 and lit > 0.0:
-                    shine = looks[g, 3] * shine ** (looks[g, 4] * 128.0)
+                sharp = looks[g, 4] * 128.0
+                # beyond this the power is below a grey level, and not worth its time
+                if looks[g, 3] > 0.0 and lit > 0.0 and sharp * (1.0 - shine) < 6.0:
+                    shine = looks[g, 3] * shine ** sharp
                     pr += shine * lamps[k, 7]
                     pg += shine * lamps[k, 8]
                     pb += shine * lamps[k, 9]

@@ -158,8 +158,7 @@ class RayRenderer:
         mj, scene = model.mj, model.scene
         self._kinds = mj.geom_type.astype(np.int32)
         self._sizes = mj.geom_size.copy()
-        self._textures, self._pictures = _used_textures(model)
-        self._levels, self._starts = _with_levels(self._pictures)
+        self._textures, self._levels, self._starts = _used_textures(model)
         self._looks = np.array(
             [(*s.rgb, s.specular, s.shininess, s.repeats_per_m) for s in model.surfaces])
         self._lamps = np.array([
@@ -327,25 +326,27 @@ def _placed(
     return data.geom_xmat.reshape(-1, 3, 3), data.geom_xpos
 
 
-def _used_textures(
-    model: Model
-) -> tuple[npt.NDArray[np.int32], list[npt.NDArray[np.uint8]]]:
-    """Return each geom's index into the pictures, -1 for none, and the pictures."""
+def _used_textures(model: Model) -> tuple[
+        npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """
+    Return each geom's texture, -1 for none, and the textures.
+
+    :return: (G,) indices; (T, N, 3) pictures followed by their halves, quarters, ...; where
+        each of these begins.
+    """
     used = sorted({s.texture for s in model.surfaces if s.texture})
     index = {name: i for i, name in enumerate(used)}
     numbers = np.array([index.get(s.texture, -1) for s in model.surfaces], np.int32)
-    return numbers, [picture(name) for name in used]
-
-
-def _with_levels(
-    pictures: list[npt.NDArray[np.uint8]]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return (T, N, 3) pictures followed by their halves, quarters, ..., and the starts."""
     sides = [SIZE >> level for level in range(_LEVELS)]
-    starts = np.cumsum([0, *(side * side for side in sides[:-1])])
-    packed = np.zeros((max(1, len(pictures)), sum(side * side for side in sides), 3), np.uint8)
-    for i, image in enumerate(pictures):
-        packed[i] = np.concatenate([
-            cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-            for side in sides])
-    return packed, starts.astype(np.int64)
+    starts = np.cumsum([0, *(side * side for side in sides[:-1])]).astype(np.int64)
+    blank = np.zeros((sum(side * side for side in sides), 3), np.uint8)
+    return numbers, np.stack([_with_levels(name) for name in used] or [blank]), starts
+
+
+@lru_cache(maxsize=256)
+def _with_levels(name: str) -> npt.NDArray[np.uint8]:
+    image = picture(name)
+    sides = [SIZE >> level for level in range(_LEVELS)]
+    return np.concatenate([
+        cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+        for side in sides])

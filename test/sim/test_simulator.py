@@ -191,3 +191,21 @@ def test_without_mujoco_it_says_what_to_install():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode != 0
     assert "pip install 'perception_nodes[sim]'" in done.stderr
+
+
+def test_needs_neither_ros_nor_networks():
+    """Every module of the simulator imports where rclpy, messages and torch cannot be."""
+    code = """
+import importlib, pkgutil, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition('.')[0]
+        if top in ('rclpy', 'torch', 'onnxruntime') or top.endswith(('_msgs', '_srvs')):
+            raise ImportError(f'{name} is imported here')
+sys.meta_path.insert(0, Blocked())
+import perception_nodes.sim as room
+for module in pkgutil.walk_packages(room.__path__, 'perception_nodes.sim.'):
+    importlib.import_module(module.name)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
