@@ -1,0 +1,270 @@
+"""Obstacle maps from depth: a rolling grid of log-odds that forgets what it sees through."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+import math
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core import mapping_kernels as kernels
+from perception_nodes.core.geometry import check_size, distortion_coefficients, pixel_rays, Plane
+from perception_nodes.core.ground import find_ground, Ground
+from perception_nodes.core.params import param, Params
+from perception_nodes.core.types import CameraIntrinsics, OccupancyMap
+
+# the log-odds that one look adds or takes, and the range they stay in: a cell that was surely
+# free becomes occupied with one look, one that was surely occupied becomes free with two
+HIT, MISS = 1.5, 1.5
+SUREST_FREE, SUREST_OCCUPIED = -1.0, 2.0
+FREE, OCCUPIED = -0.4, 0.4  # what is between is unknown
+SLICES = 32  # of the height of each cell, one bit each
+NO_CLASS = 255
+# depth whose median is outside is in another unit
+_PLAUSIBLE_M = (0.05, 100.0)
+_METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappingParams(Params):
+    """Parameters of obstacle maps, in the node and in the benchmark."""
+
+    map_frame: str = param('odom', 'Frame of the map; its z axis must point up.')
+    base_frame: str = param(
+        'base_link', "Frame the map is centred on, its x-y plane on the floor; '' for a camera "
+        "in the hand: the map follows the camera and the floor is that of map_frame.")
+    size_m: float = param(10.0, 'Side of the square map.', unit='m', ge=1.0, le=100.0)
+    resolution_m: float = param(0.05, 'Side of a cell.', unit='m', ge=0.01, le=1.0)
+    min_height_m: float = param(
+        0.03, 'Lower things are floor.', unit='m', ge=0.0, le=1.0, dynamic=True)
+    min_height_slope: float = param(
+        0.004, 'How much min_height_m grows with the distance from the camera.', unit='m/m',
+        ge=0.0, le=0.1, dynamic=True)
+    max_height_m: float = param(
+        1.8, 'Higher things do not stand in the way.', unit='m', ge=0.1, le=10.0)
+    min_depth_m: float = param(
+        0.2, 'Nearer readings are ignored, such as those of the robot itself.', unit='m', ge=0.0,
+        dynamic=True)
+    max_depth_m: float = param(
+        6.0, 'Farther readings only clear.', unit='m', ge=0.5, dynamic=True)
+    min_points: int = param(
+        3, 'Fewest readings that make a cell occupied.', ge=1, dynamic=True)
+    min_area_cm2: float = param(
+        0.5, 'Least visible area that makes a cell occupied.', unit='cm2', ge=0.0, dynamic=True)
+    depth_noise: float = param(
+        0.002, 'Standard deviation of depth at 1 m; it grows with the square of the distance.',
+        unit='m', ge=0.0, le=0.1, dynamic=True)
+    ground_height_m: float = param(
+        0.0, 'Height of the floor in base_frame, or in map_frame without one.', unit='m')
+    ground_tilt_deg: float = param(
+        5.0, 'Largest error of the transforms in tilt that the floor may correct; 0: none.',
+        unit='deg', ge=0.0, le=20.0, dynamic=True)
+    ground_offset_m: float = param(
+        0.1, 'Largest error of the transforms in height that the floor may correct.', unit='m',
+        ge=0.0, le=1.0, dynamic=True)
+    memory_s: float = param(
+        30.0, 'Time after which what is out of sight is as good as forgotten.', unit='s', ge=0.1,
+        dynamic=True)
+    max_speed_mps: float = param(
+        5.0, 'A robot that is faster was moved: the map starts again.', unit='m/s', ge=0.1,
+        dynamic=True)
+
+    @property
+    def cells(self) -> int:
+        """Return the number of cells along a side of the map."""
+        return round(self.size_m / self.resolution_m)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One depth image, with the pose that its own floor has levelled."""
+
+    depth_m: npt.NDArray[np.float32]  # (H, W), NaN no reading, +inf beyond range
+    intrinsics: CameraIntrinsics
+    map_from_camera: npt.NDArray[np.float64]  # (4, 4) as the transforms have it
+    ground: Ground
+
+    @cached_property
+    def turn(self) -> npt.NDArray[np.float64]:
+        """Return the (3, 3) turn from the camera's axes to the map's, levelled."""
+        return np.ascontiguousarray(self.ground.levelling @ self.map_from_camera[:3, :3])
+
+    @cached_property
+    def rays(self) -> npt.NDArray[np.float32]:
+        """Return the (H, W, 2) float32 rays of the pixels."""
+        return pixel_rays(self.intrinsics)
+
+    @property
+    def camera_xy_m(self) -> npt.NDArray[np.float64]:
+        """Return where in the map the camera is."""
+        return self.map_from_camera[:2, 3]
+
+    @cached_property
+    def up(self) -> npt.NDArray[np.float64]:
+        """Return the (3,) direction away from the floor, in the camera's axes."""
+        return self.ground.prior_normal @ self.turn
+
+
+class ObstacleMapper:
+    """
+    A square grid around a robot, in a frame that does not move with it.
+
+    A cell is occupied when enough readings in the height band lie in it. It also remembers at
+    which heights, and is free again when a ray passes through it there: on its way to the floor,
+    to another surface or to beyond range. A ray over a low obstacle, or under a table, so takes
+    nothing away. Cells without memory of an obstacle become free where their floor, or the space
+    just over it, is seen. Readings that are NaN say nothing.
+
+    The arrays are addressed modulo their size: when the robot moves, only cells that come into
+    the map are touched.
+    """
+
+    def __init__(self, params: MappingParams) -> None:
+        self.params = params
+        n = params.cells
+        self._log_odds = np.zeros((n, n), np.float32)
+        self._heights = np.zeros((n, n), np.uint32)  # one bit for each slice with an obstacle
+        self._classes = np.full((n, n), NO_CLASS, np.uint8)
+        self._counts = np.zeros((n, n), np.int32)
+        self._seen = np.zeros((n, n), np.uint32)
+        self._reset_where()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._log_odds[:] = 0.0
+        self._heights[:] = 0
+        self._classes[:] = NO_CLASS
+        self._reset_where()
+
+    def _reset_where(self) -> None:
+        self._origin = (0, 0)  # column and row, of all the plane's, of the map's first cell
+        self._centre_m: npt.NDArray[np.float64] | None = None
+        self._stamp_ns = 0
+
+    def view(
+        self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics,
+        map_from_camera: npt.NDArray[np.float64], map_from_base: npt.NDArray[np.float64],
+    ) -> View:
+        """
+        Check a depth image, and find its floor.
+
+        :param depth_m: (H, W) float32 metres: NaN no reading, +inf beyond range.
+        :param map_from_camera: (4, 4) pose of the camera's optical frame.
+        :param map_from_base: (4, 4) pose of the robot, whose x-y plane is the floor.
+        :raises ValueError: If the image has another size than the camera, or its numbers cannot
+            be metres.
+        """
+        check_size(depth_m, intrinsics)
+        check_plausible(depth_m)
+        p = self.params
+        normal = np.ascontiguousarray(map_from_base[:3, 2])
+        floor = Plane(normal, float(normal @ map_from_base[:3, 3]) + p.ground_height_m)
+        ground = find_ground(
+            depth_m, pixel_rays(intrinsics), map_from_camera, floor,
+            p.ground_tilt_deg, p.ground_offset_m)
+        return View(_read_only(depth_m), intrinsics, map_from_camera, ground)
+
+    def move(self, map_from_base: npt.NDArray[np.float64], stamp_ns: int) -> bool:
+        """
+        Centre the map on the robot at a moment, and let what is known fade until then.
+
+        :return: Whether the robot was moved in a way it cannot move, and the map is empty now.
+        """
+        centre = map_from_base[:2, 3].copy()
+        elapsed_s = max(0.0, (stamp_ns - self._stamp_ns) * 1e-9)
+        jumped = self._centre_m is not None and (
+            float(np.linalg.norm(centre - self._centre_m))
+            > _METRES_PER_STEP + self.params.max_speed_mps * elapsed_s)
+        if jumped:
+            self.reset()
+        elif self._centre_m is not None:
+            kernels.fade(self._log_odds, self._heights, self._decay(elapsed_s), OCCUPIED)
+        self._centre_m, self._stamp_ns = centre, max(stamp_ns, self._stamp_ns)
+        n, resolution = self.params.cells, self.params.resolution_m
+        first = np.floor(centre / resolution).astype(int) - n // 2
+        self._scroll((int(first[0]), int(first[1])))
+        return jumped
+
+    def integrate(self, view: View) -> None:
+        """Mark what a view shows, and clear what it shows through."""
+        n = self.params.cells
+        column, row = self._origin
+        shot = self._shot(view)
+        kernels.count(shot, self._counts, self._seen)
+        kernels.update(
+            shot, column % n, row % n, self._counts, self._seen, self._log_odds, self._heights,
+            (HIT, MISS, SUREST_FREE, SUREST_OCCUPIED, OCCUPIED))
+
+    def _shot(self, view: View) -> kernels.Shot:
+        p, k = self.params, view.intrinsics
+        corner_m = np.array(self._origin) * p.resolution_m
+        return kernels.Shot(
+            depth=view.depth_m, rays=view.rays, pixels=np.array([k.fx, k.fy, k.cx, k.cy]),
+            bent=any(k.distortion), bends=distortion_coefficients(k), bounds=_bounds(k),
+            turn=view.turn, up=view.up, normal=view.ground.prior_normal,
+            camera_height=view.ground.camera_height_m,
+            camera=(view.camera_xy_m - corner_m) / p.resolution_m, resolution=p.resolution_m,
+            min_height=p.min_height_m, min_height_slope=p.min_height_slope,
+            max_height=p.max_height_m, min_depth=p.min_depth_m, max_depth=p.max_depth_m,
+            min_points=float(p.min_points), min_area=p.min_area_cm2 * 1e-4 * k.fx * k.fy,
+            noise=p.depth_noise)
+
+    def occupancy(self) -> OccupancyMap:
+        """Return the map as it is now: 0 free, 100 occupied, -1 unknown."""
+        n, resolution = self.params.cells, self.params.resolution_m
+        cells = np.empty((n, n), np.int8)
+        column, row = self._origin
+        kernels.publishable(self._log_odds, column % n, row % n, FREE, OCCUPIED, cells)
+        return OccupancyMap(
+            cells, resolution, (column * resolution, row * resolution), self.params.map_frame)
+
+    def _decay(self, elapsed_s: float) -> float:
+        return math.exp(-elapsed_s / self.params.memory_s)
+
+    def _scroll(self, origin: tuple[int, int]) -> None:
+        """Move the map's first cell, and make unknown what comes in."""
+        n = self.params.cells
+        (old_column, old_row), self._origin = self._origin, origin
+        for axis, (old, new) in enumerate(((old_row, origin[1]), (old_column, origin[0]))):
+            fresh = np.arange(min(old, new), max(old, new))[-n:] % n
+            at = fresh if axis == 0 else (slice(None), fresh)
+            self._log_odds[at] = 0.0
+            self._heights[at] = 0
+            self._classes[at] = NO_CLASS
+
+
+@lru_cache(maxsize=8)
+def _bounds(intrinsics: CameraIntrinsics) -> npt.NDArray[np.float64]:
+    """Return left, right, top and bottom of what a camera sees at z = 1."""
+    rays = pixel_rays(intrinsics)
+    low, high = np.nanmin(rays, axis=(0, 1)), np.nanmax(rays, axis=(0, 1))
+    return np.array([low[0], high[0], low[1], high[1]], np.float64)
+
+
+def check_plausible(depth_m: npt.NDArray[np.float32]) -> None:
+    """
+    Check that a depth image holds metres.
+
+    :raises ValueError: If it holds no reading at all, or its numbers are too large or too small
+        for metres.
+    """
+    sample = depth_m[4::16, 4::16]
+    readings = sample[sample > 0.0]
+    if not readings.size and not (depth_m > 0.0).any():
+        raise ValueError(
+            'the depth image holds no reading: is the camera covered, too close to everything, '
+            'or its depth stream without texture or light?')
+    finite = readings[np.isfinite(readings)]
+    if finite.size < 20:
+        return
+    median = float(np.median(finite))
+    if not _PLAUSIBLE_M[0] <= median <= _PLAUSIBLE_M[1]:
+        raise ValueError(
+            f'the median of the depth image is {median:.4g} m, which no camera sees: 32FC1 must '
+            'hold metres and 16UC1 millimetres; ask the driver for that unit')
+
+
+def _read_only(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return a view that is always of one type to the compiler."""
+    same = np.ascontiguousarray(depth_m).view()
+    same.flags.writeable = False
+    return same
