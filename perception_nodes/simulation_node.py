@@ -10,7 +10,7 @@ from geometry_msgs.msg import Twist, TwistStamped, Vector3, Vector3Stamped
 from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 from perception_nodes.conversions import encode, encode_robot
-from perception_nodes.conversions.decode import velocity_from_msg
+from perception_nodes.conversions.decode import metres_from_mm, velocity_from_msg
 from perception_nodes.core.health import Verdict
 from perception_nodes.core.pacing import Pacer
 from perception_nodes.core.params import param, Params
@@ -19,6 +19,7 @@ from perception_nodes.ros import parameters
 from perception_nodes.ros.diagnostics import diagnostics_msg
 from perception_nodes.ros.inference_node import LATCHED, RELIABLE
 from perception_nodes.ros.process import run
+from perception_nodes.ros.sources import Arrived, CameraHub
 from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT
 from perception_nodes.sim.poses import MOUNT_FROM_OPTICAL
 from perception_nodes.sim.sensors import as_millimetres
@@ -36,6 +37,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
@@ -72,8 +74,11 @@ class SimulationNode(Node):
     are made only while somebody subscribes.
     """
 
-    def __init__(self, name: str = 'simulation', **kwargs: Any) -> None:
+    def __init__(
+        self, name: str = 'simulation', hub: CameraHub | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(name, **kwargs)
+        self._hub = hub or CameraHub(self)
         for sentence in parameters.declare(self, (SimulationParams,)):
             self.get_logger().warning(sentence)
         self.params = parameters.read(self, SimulationParams)
@@ -123,6 +128,9 @@ class SimulationNode(Node):
                      'depth': publisher(Image, f'/{camera}/aligned_depth_to_color/image_raw'),
                      'info': publisher(CameraInfo, f'/{camera}/color/camera_info')}
             for camera in (CAMERA, TABLE_CAMERA)}
+        for outputs in self._images.values():
+            for output in outputs.values():
+                self._hub.provide(output.topic_name)
         self._truth = {
             CAMERA: self._truth_outputs('~/ground_truth', publisher),
             TABLE_CAMERA: self._truth_outputs('~/ground_truth/table_camera', publisher)}
@@ -241,17 +249,34 @@ class SimulationNode(Node):
 
     def _publish_camera(self, simulator: Simulator, camera: str) -> None:
         outputs = self._images[camera]
-        header = encode.header_to_msg(simulator.stamp_ns, OPTICAL_FRAMES[camera])
-        if outputs['info'].get_subscription_count():
-            outputs['info'].publish(encode.intrinsics_to_msg(simulator.intrinsics, header))
-        if outputs['depth'].get_subscription_count():
-            depth_m = simulator.depth(camera)
-            millimetres = self.params.depth_encoding == '16UC1'
-            pixels = as_millimetres(depth_m) if millimetres else depth_m
-            outputs['depth'].publish(
-                encode.image_to_msg(pixels, self.params.depth_encoding, header))
-        if outputs['color'].get_subscription_count():
-            outputs['color'].publish(encode.image_to_msg(simulator.rgb(camera), 'rgb8', header))
+        # camera_info and depth first: they are there when the image comes
+        self._send(simulator, camera, outputs['info'], lambda: simulator.intrinsics,
+                   encode.intrinsics_to_msg)
+        if self.params.depth_encoding == '32FC1':
+            self._send(simulator, camera, outputs['depth'], lambda: simulator.depth(camera),
+                       lambda depth_m, header: encode.image_to_msg(depth_m, '32FC1', header))
+        else:
+            self._send(simulator, camera, outputs['depth'],
+                       lambda: as_millimetres(simulator.depth(camera)),
+                       lambda mm, header: encode.image_to_msg(mm, '16UC1', header),
+                       metres_from_mm)
+        self._send(simulator, camera, outputs['color'], lambda: simulator.rgb(camera),
+                   lambda rgb, header: encode.image_to_msg(rgb, 'rgb8', header))
+
+    def _send(
+        self, simulator: Simulator, camera: str, output: Any, sense: Callable[[], Any],
+        to_msg: Callable[[Any, Header], Any], to_array: Callable[[Any], Any] = lambda x: x,
+    ) -> None:
+        """Sense once for whoever wants it: nodes of this process get arrays, others messages."""
+        topic, stamp_ns, frame = output.topic_name, simulator.stamp_ns, OPTICAL_FRAMES[camera]
+        is_wanted, count = self._hub.is_wanted(topic), output.get_subscription_count()
+        if not is_wanted and not count:
+            return
+        sensed = sense()
+        if is_wanted:
+            self._hub.hand_over(topic, Arrived.decoded(to_array(sensed), stamp_ns, frame))
+        if count:
+            output.publish(to_msg(sensed, encode.header_to_msg(stamp_ns, frame)))
 
     def _publish_truth(self, simulator: Simulator, camera: str) -> None:
         outputs = self._truth[camera]

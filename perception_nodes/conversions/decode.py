@@ -74,7 +74,7 @@ def depth_m_from_msg(
             'supported are 32FC1 (metres) and 16UC1 (millimetres)')
     raw = _pixels(msg, _DEPTH[msg.encoding], 1)
     if msg.encoding == '16UC1':
-        return _metres_from_mm(raw, zero_depth_means)
+        return metres_from_mm(raw, zero_depth_means)
     depth_m = raw.astype(np.float32)
     # a metric zero is no distance: drivers write it where REP 118 asks for NaN
     depth_m[raw == 0.0] = np.nan
@@ -118,7 +118,7 @@ def depth_m_from_compressed_msg(
             f"compressed depth image (format '{msg.format}', {data.size} bytes) cannot be "
             "decoded; supported are '16UC1; compressedDepth png' and '32FC1; compressedDepth png'")
     if encoding == '16UC1':
-        return _metres_from_mm(raw, zero_depth_means)
+        return metres_from_mm(raw, zero_depth_means)
     scale, offset = np.frombuffer(data[4:12].tobytes(), '<f4')
     with np.errstate(divide='ignore'):
         depth_m = scale / (raw.astype(np.float32) - offset)
@@ -176,9 +176,10 @@ def class_names_from_msg(msg: Any) -> dict[int, str]:
     return {int(entry.class_id): str(entry.class_name) for entry in msg.class_map}
 
 
-def _metres_from_mm(
-    raw: npt.NDArray[Any], zero_depth_means: ZeroDepth
+def metres_from_mm(
+    raw: npt.NDArray[Any], zero_depth_means: ZeroDepth = 'unknown'
 ) -> npt.NDArray[np.float32]:
+    """Convert (H, W) millimetres to float32 metres; zeros are no reading, or +inf."""
     depth_m = raw.astype(np.float32)
     depth_m *= np.float32(0.001)
     depth_m[raw == 0] = np.nan if zero_depth_means == 'unknown' else np.inf

@@ -24,6 +24,7 @@ from perception_nodes.ros.transforms import TransformListener
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 T = TypeVar('T')
@@ -82,6 +83,16 @@ class Arrived(Generic[T]):
         self._lock = threading.Lock()
         self._value: T | None = None
         self._error: Exception | None = None
+
+    @classmethod
+    def decoded(cls, value: T, stamp_ns: int, frame_id: str) -> 'Arrived[T]':
+        """Wrap what was made in this process and never was a message."""
+        arrived: Arrived[T] = cls.__new__(cls)
+        arrived.received_ns = time.monotonic_ns()
+        arrived.stamp_ns, arrived.frame_id = stamp_ns, frame_id
+        arrived._lock = threading.Lock()
+        arrived._value, arrived._error = value, None
+        return arrived
 
     def value(self) -> T:
         """
@@ -152,7 +163,7 @@ class Feed(Generic[T]):
 
     def __init__(
         self, node: Node, receiver: Receiver, msg_type: Any, topic: str,
-        read: Callable[[Any], T], reliability: str,
+        read: Callable[[Any], T], reliability: str, *, is_local: bool,
     ) -> None:
         self.topic = topic
         self.listeners: list[Callable[[Arrived[T]], None]] = []
@@ -161,6 +172,9 @@ class Feed(Generic[T]):
         self._msg_type = msg_type
         self._read = read
         self._refused_policy = ''
+        self._subscription: Subscription | None = None
+        if is_local:
+            return
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscription = receiver.subscribe(
             msg_type, topic, self._on_message, qos,
@@ -168,7 +182,8 @@ class Feed(Generic[T]):
 
     def close(self) -> None:
         """Unsubscribe."""
-        self._receiver.unsubscribe(self._subscription)
+        if self._subscription is not None:
+            self._receiver.unsubscribe(self._subscription)
 
     def why_silent(self) -> str:
         """Return the sentence that explains why nothing arrives."""
@@ -190,7 +205,10 @@ class Feed(Generic[T]):
                 'streaming, and does its process use config/fastdds.xml for large images?')
 
     def _on_message(self, msg: Any) -> None:
-        arrived = Arrived(msg, self._read)
+        self.hand_on(Arrived(msg, self._read))
+
+    def hand_on(self, arrived: Arrived[T]) -> None:
+        """Give a message to everybody who listens."""
         for listener in tuple(self.listeners):
             listener(arrived)
 
@@ -346,6 +364,7 @@ class CameraHub:
         self._receiver = receiver or Receiver(node)
         self._feeds: dict[tuple[Any, ...], Feed[Any]] = {}
         self._sources: dict[CameraTopics, CameraSource] = {}
+        self._local: set[str] = set()
         self._lock = threading.Lock()
         self._transforms: TransformListener | None = None
 
@@ -355,6 +374,20 @@ class CameraHub:
             if self._transforms is None:
                 self._transforms = TransformListener(self._node)
             return self._transforms.buffer
+
+    def provide(self, topic: str) -> None:
+        """Announce, before anybody listens, that a topic's content is made in this process."""
+        self._local.add(topic)
+
+    def is_wanted(self, topic: str) -> bool:
+        """Return whether a node of this process listens to a topic."""
+        return any(feed.topic == topic for feed in self._feeds.values())
+
+    def hand_over(self, topic: str, arrived: Arrived[Any]) -> None:
+        """Give what was made in this process to its listeners, without a message in between."""
+        for feed in tuple(self._feeds.values()):
+            if feed.topic == topic:
+                feed.hand_on(arrived)
 
     def listen(self, topics: CameraTopics, listener: Listener) -> CameraSource:
         """Start to hand a camera's frames to ``listener``."""
@@ -406,7 +439,8 @@ class CameraHub:
         key = (msg_type, topic, topics.reliability, *reading)
         if key not in self._feeds:
             self._feeds[key] = Feed(
-                self._node, self._receiver, msg_type, topic, read, topics.reliability)
+                self._node, self._receiver, msg_type, topic, read, topics.reliability,
+                is_local=topic in self._local)
         return self._feeds[key]
 
     def release(self, feed: Feed[Any]) -> None:

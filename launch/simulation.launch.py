@@ -1,0 +1,50 @@
+"""Start the simulated robot, and the perception nodes on its camera, in one process."""
+
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(get_package_share_directory('perception_nodes'))
+NODES = ('detection',)
+
+
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """Start the simulator beside every node that is switched on."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
+    wanted = ['simulation', *(name for name in NODES if value(name) == 'true')]
+    scene = ['-p', f'simulation:world:={value("world")}',
+             '-p', f'simulation:seed:={value("seed")}']
+    remappings = [('image', '/camera/color/image_raw'),
+                  ('depth', '/camera/aligned_depth_to_color/image_raw'),
+                  ('camera_info', '/camera/color/camera_info')]
+    return [Node(
+        package='perception_nodes', executable='perception_container',
+        name='perception_container', output='screen', remappings=remappings,
+        ros_arguments=scene, parameters=[*files, {'nodes': wanted, 'use_sim_time': True}])]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments, then start the nodes they ask for."""
+    return LaunchDescription([
+        DeclareLaunchArgument(
+            'world', default_value='room',
+            description='room, tabletop_packed, tabletop_pile, corridor or water'),
+        DeclareLaunchArgument('seed', default_value='0', description='Which scene of that world'),
+        DeclareLaunchArgument(
+            'use_sim_time', default_value='true', choices=['true'],
+            description='Always true here: the simulator publishes /clock'),
+        DeclareLaunchArgument(
+            'params_file', default_value='',
+            description='YAML whose values replace the shipped ones'),
+        *(DeclareLaunchArgument(
+            name, default_value='true', choices=['true', 'false'],
+            description=f'Start the {name} node') for name in NODES),
+        OpaqueFunction(function=start_nodes),
+    ])
