@@ -42,7 +42,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
-STEP_S = 0.01  # between two messages on /clock
+STEP_S = 0.008  # between two messages on /clock
 RESET_TIMEOUT_S = 30.0
 
 
@@ -179,11 +179,12 @@ class SimulationNode(Node):
                 simulator.reset(self.params.seed)
                 self._begin(simulator)
                 self._reset_done.set()
+            before_ns = simulator.stamp_ns
             simulator.step(self._live_command(), STEP_S)
             self._stamp_ns = simulator.stamp_ns
             if self.context.ok():
                 self._publish(simulator)
-            self._pacer.wait(STEP_S)
+            self._pacer.wait((self._stamp_ns - before_ns) * 1e-9)  # whole steps of physics
         simulator.close()
 
     def _live_command(self) -> VelocityCommand:

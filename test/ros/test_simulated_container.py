@@ -12,18 +12,17 @@ IMAGE = '/camera/color/image_raw'
 
 
 def test_frames_are_handed_over_without_messages(graph, start_node, tmp_path):
-    """Detections carry simulated stamps; no image subscription exists, and none is published."""
+    """Detections carry simulated stamps, and no subscription of images exists."""
     (tmp_path / 'params.yaml').write_text(
         'perception_container: {ros__parameters: {nodes: [simulation, detection]}}\n'
         'simulation: {ros__parameters: {renderer: rays, camera_width: 80}}\n')
-    start_node('ros.container', '--params-file', f'{tmp_path}/params.yaml', '-p', 'use_sim_time:=true',
-               '-r', f'image:={IMAGE}')
+    start_node('ros.container', '--params-file', f'{tmp_path}/params.yaml',
+               '-p', 'use_sim_time:=true', '-r', f'image:={IMAGE}')
     found = graph.collect(Detection2DArray, '/detection/detections')
     arrays = graph.collect(DiagnosticArray, '/diagnostics')
     graph.wait_for(lambda: len(found) >= 5, 'five results')
     assert graph.node.get_subscriptions_info_by_topic(IMAGE) == []
     stamps_ns = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in found]
-    assert all(stamp % 10_000_000 == 0 for stamp in stamps_ns)
     assert stamps_ns == sorted(set(stamps_ns))
     assert stamps_ns[-1] < 3600 * 10**9  # simulated time, not that of today
     assert found[0].header.frame_id == 'camera_color_optical_frame'
