@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 import logging
 import multiprocessing
@@ -91,10 +92,15 @@ def _made(root: Path, plan: DatasetPlan, tasks: Sequence[SceneTask],
             yield task.count
         return
     with _pool(min(processes, max(1, len(tasks)))) as pool:
-        running = {pool.submit(make_frames, root, plan, task): task for task in tasks}
-        for done in as_completed(running):
-            done.result()
-            yield running[done].count
+        with _undisturbed():
+            running = {pool.submit(make_frames, root, plan, task): task for task in tasks}
+        try:
+            for done in as_completed(running):
+                done.result()
+                yield running[done].count
+        except BrokenProcessPool as error:
+            raise OSError('a worker was ended from outside, perhaps for lack of memory; the same '
+                          'command goes on, --processes 1 needs least') from error
 
 
 @contextmanager
@@ -108,9 +114,28 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """
+    Hold signals back, here until the end and for good in the processes started meanwhile.
+
+    A worker whose start is cut short, or that gets the terminal's Ctrl-C, would write a traceback.
+    """
+    held: list[int] = []
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _: held.append(n)) for number in ends}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
+
+
 def _set_up_worker() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 

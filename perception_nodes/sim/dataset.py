@@ -118,6 +118,7 @@ def begin(root: Path, plan: DatasetPlan, command: str) -> list[SceneTask]:
                 f'{root} holds a data set of other settings; '
                 'give the settings it was begun with, or another folder')
         if found.get('complete'):
+            shutil.rmtree(root / 'records', ignore_errors=True)  # it ended while deleting them
             return []
     elif root.exists() and any(root.iterdir()):
         raise ValueError(f'{root} is not empty and holds no data set; give another folder')
