@@ -8,6 +8,7 @@ NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models')
 EXECUTABLES = {
     'detection_node': 'perception_nodes.detection_node:main',
+    'obstacle_map_node': 'perception_nodes.obstacle_map_node:main',
     'simulation_node': 'perception_nodes.simulation_node:main',
     'perception_container': 'perception_nodes.ros.container:main',
     'perception': 'perception_nodes.cli.main:main',

@@ -16,7 +16,7 @@ from perception_nodes.core.types import (
     LaserRanges,
     OccupancyMap,
 )
-from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 from vision_msgs.msg import (
     Detection2D,
@@ -123,6 +123,19 @@ def occupancy_to_msg(occupancy: OccupancyMap, stamp_ns: int) -> OccupancyGrid:
     msg.info.height, msg.info.width = occupancy.cells.shape
     msg.info.origin.position.x, msg.info.origin.position.y = occupancy.origin_xy_m
     return msg
+
+
+def points_to_msg(points: npt.NDArray[np.float32], header: Header) -> PointCloud2:
+    """
+    Convert (N, 3) float32 metres to an unordered ``sensor_msgs/PointCloud2`` of x, y, z.
+
+    The header's frame is the one the points are in.
+    """
+    fields = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+              for i, name in enumerate('xyz')]
+    return PointCloud2(
+        header=header, height=1, width=len(points), fields=fields, is_bigendian=False,
+        point_step=12, row_step=12 * len(points), data=_array('B', points), is_dense=True)
 
 
 def label_info_to_msg(

@@ -1,5 +1,6 @@
 """Obstacle maps from depth: a rolling grid of log-odds that forgets what it sees through."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import math
@@ -7,10 +8,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import mapping_kernels as kernels
-from perception_nodes.core.geometry import check_size, distortion_coefficients, pixel_rays, Plane
+from perception_nodes.core.geometry import (
+    check_size,
+    distortion_coefficients,
+    inverse,
+    pixel_rays,
+    Plane,
+)
 from perception_nodes.core.ground import find_ground, Ground
 from perception_nodes.core.params import param, Params
-from perception_nodes.core.types import CameraIntrinsics, OccupancyMap
+from perception_nodes.core.types import CameraIntrinsics, LaserRanges, OccupancyMap
 
 # the log-odds that one look adds or takes, and the range they stay in: a cell that was surely
 # free becomes occupied with one look, one that was surely occupied becomes free with two
@@ -21,6 +28,8 @@ SLICES = 32  # of the height of each cell, one bit each
 NO_CLASS = 255
 # depth whose median is outside is in another unit
 _PLAUSIBLE_M = (0.05, 100.0)
+_POINT_STEP, _RAY_STEP = 2, 4  # pixels between the points that are published
+_BEAMS = 720
 _METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
 
 
@@ -217,6 +226,54 @@ class ObstacleMapper:
         return OccupancyMap(
             cells, resolution, (column * resolution, row * resolution), self.params.map_frame)
 
+    def obstacle_points(self, view: View) -> npt.NDArray[np.float32]:
+        """
+        Return the readings of a view that lie in occupied cells.
+
+        :return: (N, 3) float32 metres in the camera's optical frame.
+        """
+        n, step = self.params.cells, _POINT_STEP
+        points = np.empty((view.depth_m[::step, ::step].size, 3), np.float32)
+        column, row = self._origin
+        count = kernels.obstacle_points(
+            self._shot(view), step, column % n, row % n, self._log_odds, OCCUPIED, points)
+        return points[:count]
+
+    def ray_ends(self, view: View) -> npt.NDArray[np.float32]:
+        """
+        Return where the rays of a view end: on obstacles, on the floor, or leaving the map.
+
+        Everything between the camera and them is free; pixels without a reading have no end.
+
+        :return: (N, 3) float32 metres in the camera's optical frame.
+        """
+        step = _RAY_STEP
+        ends = np.empty((view.depth_m[::step, ::step].size, 3), np.float32)
+        count = kernels.ray_ends(
+            view.depth_m, view.rays, step, self.params.min_depth_m, self.params.size_m, ends)
+        return ends[:count]
+
+    def sweep(
+        self, views: Sequence[View], map_from_base: npt.NDArray[np.float64], stamp_ns: int
+    ) -> LaserRanges:
+        """
+        Return what a laser on the robot would measure if obstacles of any height stopped it.
+
+        :return: Ranges all about ``base_frame``: +inf where only floor is seen, NaN where
+            nothing is.
+        """
+        ranges = np.full(_BEAMS, np.nan, np.float32)
+        base_from_map = inverse(map_from_base)
+        for view in views:
+            base_from_camera = base_from_map @ view.map_from_camera
+            kernels.sweep(
+                base_from_camera, self.obstacle_points(view), self.ray_ends(view), ranges)
+        p = self.params
+        increment = 2.0 * math.pi / _BEAMS
+        return LaserRanges(
+            ranges, increment / 2.0 - math.pi, increment, 0.0, max(p.max_depth_m, p.size_m),
+            stamp_ns, p.base_frame or p.map_frame)
+
     def _decay(self, elapsed_s: float) -> float:
         return math.exp(-elapsed_s / self.params.memory_s)
 
@@ -268,3 +325,18 @@ def _read_only(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     same = np.ascontiguousarray(depth_m).view()
     same.flags.writeable = False
     return same
+
+
+def warm_up(params: MappingParams) -> None:
+    """Compile every loop, so that the first frame is not the slow one."""
+    mapper = ObstacleMapper(params)
+    intrinsics = CameraIntrinsics.from_fov(64, 48, 60.0)
+    depth_m = np.full((48, 64), 1.0, np.float32)
+    map_from_camera = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0],
+                                [0.0, -1.0, 0.0, 0.5], [0.0, 0.0, 0.0, 1.0]])
+    view = mapper.view(depth_m, intrinsics, map_from_camera, np.eye(4))
+    for _ in range(2):
+        mapper.move(np.eye(4), 0)
+        mapper.integrate(view)
+    mapper.occupancy()
+    mapper.sweep([view], np.eye(4), 0)

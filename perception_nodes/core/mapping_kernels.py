@@ -319,3 +319,75 @@ def publishable(  # type: ignore[no-untyped-def]
                 cells[row, column] = 0
             else:
                 cells[row, column] = -1
+
+
+@njit(cache=True, error_model='numpy')
+def obstacle_points(  # type: ignore[no-untyped-def]
+    shot, step, first_column, first_row, log_odds, occupied, points,
+):
+    """
+    Write every ``step``-th reading that lies in an occupied cell into ``points``.
+
+    :return: How many were written.
+    """
+    n = len(log_odds)
+    written = 0
+    for row in range(step // 2, shot.depth.shape[0], step):
+        for column in range(step // 2, shot.depth.shape[1], step):
+            z = shot.depth[row, column]
+            x, y = shot.rays[row, column, 0] * z, shot.rays[row, column, 1] * z
+            h = shot.camera_height + x * shot.up[0] + y * shot.up[1] + z * shot.up[2]
+            if not (shot.min_height + shot.min_height_slope * z <= h < shot.max_height
+                    and shot.min_depth <= z <= shot.max_depth):
+                continue
+            u = shot.camera[0] + (x * shot.turn[0, 0] + y * shot.turn[0, 1]
+                                  + z * shot.turn[0, 2]) / shot.resolution
+            v = shot.camera[1] + (x * shot.turn[1, 0] + y * shot.turn[1, 1]
+                                  + z * shot.turn[1, 2]) / shot.resolution
+            if (0.0 <= u < n and 0.0 <= v < n
+                    and log_odds[(first_row + int(v)) % n,
+                                 (first_column + int(u)) % n] > occupied):
+                points[written, 0], points[written, 1], points[written, 2] = x, y, z
+                written += 1
+    return written
+
+
+@njit(cache=True, error_model='numpy')
+def ray_ends(depth, rays, step, least, most, ends):  # type: ignore[no-untyped-def]
+    """
+    Write where every ``step``-th valid ray ends, at most at a depth of ``most``, into ``ends``.
+
+    :return: How many were written.
+    """
+    written = 0
+    for row in range(step // 2, depth.shape[0], step):
+        for column in range(step // 2, depth.shape[1], step):
+            z = min(depth[row, column], np.float32(most))
+            x, y = rays[row, column, 0], rays[row, column, 1]
+            if z >= least and not np.isnan(x):
+                ends[written, 0], ends[written, 1], ends[written, 2] = x * z, y * z, z
+                written += 1
+    return written
+
+
+@njit(cache=True, error_model='numpy')
+def sweep(base_from_camera, obstacles, ends, ranges):  # type: ignore[no-untyped-def]
+    """
+    Turn points of a camera into the ranges of a laser around the robot, all about it.
+
+    ``ranges`` (N,) gets the nearest obstacle of each beam, +inf where rays end without one, and
+    keeps what it has elsewhere and where that is nearer.
+    """
+    n = len(ranges)
+    for i in range(len(obstacles) + len(ends)):
+        p = obstacles[i] if i < len(obstacles) else ends[i - len(obstacles)]
+        x = (base_from_camera[0, 0] * p[0] + base_from_camera[0, 1] * p[1]
+             + base_from_camera[0, 2] * p[2] + base_from_camera[0, 3])
+        y = (base_from_camera[1, 0] * p[0] + base_from_camera[1, 1] * p[1]
+             + base_from_camera[1, 2] * p[2] + base_from_camera[1, 3])
+        beam = int((np.arctan2(y, x) + np.pi) / (2.0 * np.pi) * n) % n
+        if i >= len(obstacles):
+            if np.isnan(ranges[beam]):
+                ranges[beam] = np.inf
+        elif not ranges[beam] <= np.sqrt(x * x + y * y):
+            ranges[beam] = np.sqrt(x * x + y * y)

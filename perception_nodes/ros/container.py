@@ -24,6 +24,7 @@ from rclpy.node import Node
 # imported when asked for: a robot without a GPU need not have every library of the suite
 NODE_TYPES = {
     'detection': 'perception_nodes.detection_node:DetectionNode',
+    'obstacle_map': 'perception_nodes.obstacle_map_node:ObstacleMapNode',
     'simulation': 'perception_nodes.simulation_node:SimulationNode',
 }
 

@@ -173,9 +173,11 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         self._outputs.append(self.create_lifecycle_publisher(msg_type, topic, qos))
         return self._outputs[-1]
 
-    def create_camera_outputs(self, msg_type: Any, name: str) -> dict[str, Any]:
+    def create_camera_outputs(
+        self, msg_type: Any, name: str, qos: QoSProfile = RELIABLE
+    ) -> dict[str, Any]:
         """Create the publisher ``~/name``, or ``~/CAMERA/name`` for each of several cameras."""
-        return {camera: self.create_output(msg_type, f'~/{camera}/{name}'.replace('//', '/'))
+        return {camera: self.create_output(msg_type, f'~/{camera}/{name}'.replace('//', '/'), qos)
                 for camera in self._cameras()}
 
     @property
