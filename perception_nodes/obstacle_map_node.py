@@ -1,0 +1,117 @@
+"""Publish where a robot cannot go, from depth images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nav_msgs.msg import OccupancyGrid
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.conversions.encode import (
+    header_to_msg,
+    laser_scan_to_msg,
+    occupancy_to_msg,
+    points_to_msg,
+)
+from perception_nodes.core.mapping import MappingParams, ObstacleMapper, View, warm_up
+from perception_nodes.core.transforms import TransformError
+from perception_nodes.core.types import RgbdFrame
+from perception_nodes.ros.inference_node import InferenceNode, LATCHED
+from perception_nodes.ros.process import run
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import LaserScan, PointCloud2
+
+
+class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
+    """
+    Maps obstacles from the depth of one or more cameras into one grid.
+
+    Publishes ``~/map``, ``~/obstacles``, ``~/clearing`` and ``~/scan``.
+    """
+
+    Params = MappingParams
+
+    def __init__(self, name: str = 'obstacle_map', **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+
+    def load(self) -> ObstacleMapper:
+        """Create an empty map."""
+        self.maps = self.create_output(OccupancyGrid, '~/map', LATCHED)
+        self.obstacles = self.create_camera_outputs(
+            PointCloud2, 'obstacles', qos_profile_sensor_data)
+        self.clearing = self.create_camera_outputs(
+            PointCloud2, 'clearing', qos_profile_sensor_data)
+        self.scans = self.create_output(LaserScan, '~/scan', qos_profile_sensor_data)
+        warm_up(self.params)
+        return ObstacleMapper(self.params)
+
+    def extra_inputs(self) -> frozenset[str]:
+        """Say that depth is what this node works on."""
+        return frozenset({'depth', 'camera_info', 'transforms'})
+
+    def adopt(self) -> None:
+        """Let heights, thresholds and memory change while running."""
+        self.core.params = self.params
+
+    def reset(self) -> None:
+        """Forget the map of another time."""
+        self.core.reset()
+
+    def process(self, frames: Mapping[str, RgbdFrame]) -> None:
+        """Map the newest depth image of each camera, and publish the map once."""
+        views: dict[str, View] = {}
+        stamp_ns = 0
+        for camera, frame in sorted(frames.items(), key=lambda item: item[1].stamp_ns):
+            try:
+                view, map_from_base = self._view(frame)
+            except (ValueError, TransformError) as error:  # the other cameras can still see
+                self.fail(camera, error)
+                continue
+            if self.core.move(map_from_base, frame.stamp_ns):
+                self.get_logger().warning(
+                    'the robot was somewhere else a moment ago: the map starts again')
+                views.clear()
+            self.core.integrate(view)
+            views[camera], stamp_ns = view, frame.stamp_ns
+        if not views:
+            return
+        self.maps.publish(occupancy_to_msg(self.core.occupancy(), stamp_ns))
+        for camera, view in views.items():
+            self._publish_points(camera, view, frames[camera])
+        if self.scans.get_subscription_count():
+            self.scans.publish(laser_scan_to_msg(
+                self.core.sweep(list(views.values()), map_from_base, stamp_ns)))
+
+    def _view(self, frame: RgbdFrame) -> tuple[View, npt.NDArray[np.float64]]:
+        """Find where the camera and the robot were when the image was taken."""
+        if frame.depth_m is None or frame.intrinsics is None:
+            raise ValueError('the frame has no depth')
+
+        def pose(child: str) -> npt.NDArray[np.float64]:
+            return self.transforms.lookup(
+                self.params.map_frame, child, frame.stamp_ns, self.transform_timeout_s)
+
+        map_from_camera = pose(frame.frame_id)
+        if self.params.base_frame:
+            map_from_base = pose(self.params.base_frame)
+        else:  # in the hand: under the camera, level
+            map_from_base = np.eye(4)
+            map_from_base[:2, 3] = map_from_camera[:2, 3]
+        view = self.core.view(frame.depth_m, frame.intrinsics, map_from_camera, map_from_base)
+        return view, map_from_base
+
+    def _publish_points(self, camera: str, view: View, frame: RgbdFrame) -> None:
+        header = header_to_msg(frame.stamp_ns, frame.frame_id)
+        if self.obstacles[camera].get_subscription_count():
+            self.obstacles[camera].publish(
+                points_to_msg(self.core.obstacle_points(view), header))
+        if self.clearing[camera].get_subscription_count():
+            self.clearing[camera].publish(points_to_msg(self.core.ray_ends(view), header))
+
+
+def main() -> None:
+    """Run the obstacle map node."""
+    run(lambda: [ObstacleMapNode()])
+
+
+if __name__ == '__main__':
+    main()
