@@ -2,6 +2,7 @@
 
 from diagnostic_msgs.msg import DiagnosticArray
 import pytest
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -30,5 +31,5 @@ def test_frames_are_handed_over_without_messages(graph, start_node, tmp_path):
         s.name == '/simulation' and any(v.key == 'real_time_factor' for v in s.values)
         for a in arrays for s in a.status), 'the real-time factor')
     # whoever asks from outside is served beside them
-    images = graph.collect(Image, IMAGE, 5)
+    images = graph.collect(Image, IMAGE, qos_profile_sensor_data)
     graph.wait_for(lambda: images, 'an image')
