@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean
+.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean bench-simulation
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -71,6 +71,9 @@ webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a vide
 
 bench: venv ## measure images between processes and through the nodes; writes out/bench/bench.json
 	$(BIN)/perception benchmark graph --out out/bench/bench.json
+
+bench-simulation: venv ## measure the simulator and its renderers; writes out/bench/simulation.json
+	$(BIN)/perception benchmark simulation --out out/bench/simulation.json
 
 # PASCAL VOC and COCO have other names for six classes.
 VOC_TO_COCO := aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,pottedplant=potted plant,sofa=couch,tvmonitor=tv

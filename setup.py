@@ -86,7 +86,7 @@ setup(
         'onnxruntime>=1.17',
         'opencv-python-headless>=4.6',
         'PyYAML>=6.0',
-        'rosbags>=0.10',
+        'rosbags>=0.11,<0.12',
         'tqdm>=4.66',
         'zstandard>=0.20',
     ],
@@ -106,9 +106,10 @@ setup(
         ],
         # COCO's average precision, for `perception evaluate-model`
         'evaluation': ['faster-coco-eval>=1.6'],
-        'torch': ['torch>=2.2', 'torchvision>=0.17'],
+        'sim': ['mujoco>=4.0'],
+        'torch': ['torch>=2.6', 'torchvision>=0.21'],
         # AGPL-3.0, unlike this package: whoever installs it accepts that licence
-        'ultralytics': ['ultralytics-opencv-headless>=8.3'],
+        'ultralytics': ['ultralytics-opencv-headless>=8.4.190'],
         'test': ['pytest>=7', 'pytest-timeout'],
     },
     distclass=PackageDistribution,
