@@ -10,7 +10,7 @@ from launch_ros.actions import Node, SetParameter
 import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection',)
+NODES = ('detection', 'obstacle_map')
 PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))
 
 
@@ -62,7 +62,9 @@ def generate_launch_description() -> LaunchDescription:
         switch('use_sim_time', 'false', 'Follow /clock, as in simulation and bag replay'),
         switch('autostart', 'true', 'Activate at once; false under a lifecycle manager'),
         switch('container', 'true', 'All nodes in one process, which decodes each image once'),
-        *(switch(name, 'true', f'Start the {name} node') for name in NODES),
+        # the others need more than a camera: depth, transforms, a robot
+        *(switch(name, str(name == 'detection').lower(), f'Start the {name} node')
+          for name in NODES),
         SetEnvironmentVariable('PERCEPTION_NODES_TRANSPORT', LaunchConfiguration('transport')),
         SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
         SetParameter('autostart', LaunchConfiguration('autostart')),

@@ -1,0 +1,268 @@
+"""The obstacle map over a real graph: what it publishes, and what it survives."""
+
+import math
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+import numpy as np
+from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
+from perception_nodes.conversions.encode_robot import transforms_to_msg
+from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.evaluation.depth_scenes import pose, render, Scene, Solid
+from perception_nodes.ros.inference_node import LATCHED
+import pytest
+from rclpy.qos import qos_profile_sensor_data, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from tf2_msgs.msg import TFMessage
+
+pytestmark = pytest.mark.graph
+
+SMALL = CameraIntrinsics(320, 240, 262.5, 262.5, 159.5, 119.5)
+OPTICAL = 'camera_color_optical_frame'
+BASE_FROM_CAMERA = pose(0.1, 0.0, 0.6, pitch=math.radians(15.0))
+BOX = Solid(2.02, 0.0, 0.3, 0.3, 0.4)
+START_S = 1_700_000_000
+
+
+def robot_at(x=0.0, y=0.0, yaw=0.0):
+    odom_from_base = np.eye(4)
+    odom_from_base[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
+    odom_from_base[:2, 3] = x, y
+    return odom_from_base
+
+
+class Camera:
+    """A simulated RGB-D camera on the graph."""
+
+    def __init__(self, graph, name='', frame_id=OPTICAL, base_from_camera=BASE_FROM_CAMERA):
+        prefix = f'/{name}' if name else ''
+        self.frame_id, self.base_from_camera = frame_id, base_from_camera
+        self.info = graph.publisher(CameraInfo, f'{prefix}/camera_info', qos_profile_sensor_data)
+        self.depth = graph.publisher(Image, f'{prefix}/depth', qos_profile_sensor_data)
+        self.image = graph.publisher(Image, f'{prefix}/image', qos_profile_sensor_data)
+
+    def show(self, stamp_ns, solids=(BOX,), robot=None, depth=None, info=None):
+        """Publish what the camera sees of a scene, or a depth image as it is."""
+        if depth is None:
+            robot = np.eye(4) if robot is None else robot
+            depth, _ = render(Scene(solids), robot @ self.base_from_camera, SMALL)
+        header = header_to_msg(stamp_ns, self.frame_id)
+        self.info.publish(info or intrinsics_to_msg(SMALL, header))
+        self.depth.publish(image_to_msg(depth, '32FC1', header))
+        self.image.publish(image_to_msg(np.zeros((*depth.shape, 3), np.uint8), 'rgb8', header))
+
+
+class Robot:
+    """Transforms of a robot, and the map that the node makes."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.tf = graph.publisher(TFMessage, '/tf', QoSProfile(depth=100))
+        self.static = graph.publisher(TFMessage, '/tf_static', LATCHED)
+        self.maps = graph.collect(OccupancyGrid, '/obstacle_map/map', LATCHED)
+        self.arrays = graph.collect(DiagnosticArray, '/diagnostics')
+        self.now_ns = START_S * 1_000_000_000
+
+    def has_cameras(self, **base_from_camera):
+        """Publish where the cameras are."""
+        self.static.publish(transforms_to_msg(
+            [('base_link', frame, place) for frame, place in base_from_camera.items()], 0))
+
+    def is_at(self, odom_from_base, stamp_ns=None):
+        """Publish where the robot is now."""
+        self.tf.publish(transforms_to_msg(
+            [('odom', 'base_link', odom_from_base)], stamp_ns or self.now_ns))
+
+    def frames_until(self, done, *cameras, robot=None, places=None, **shown):
+        """Show a scene, frame after frame, until it has an effect."""
+        robot = np.eye(4) if robot is None else robot
+        for _ in range(60):
+            self.now_ns += 100_000_000
+            self.is_at(robot)
+            for camera in cameras:
+                camera.show(self.now_ns, robot=robot, **shown)
+            deadline = time.monotonic() + 0.3
+            while time.monotonic() < deadline:
+                if value := done():
+                    return value
+                time.sleep(0.01)
+        raise AssertionError('60 frames had no effect')
+
+    def says(self, sentence):
+        """Return the first status whose message contains a sentence."""
+        return next((s for a in self.arrays for s in a.status if sentence in s.message), None)
+
+    def map_where(self, condition):
+        """Return the newest map if it meets a condition."""
+        return self.maps[-1] if self.maps and condition(self.maps[-1]) else None
+
+
+def at(grid, x, y):
+    """Return the value of the cell at a place."""
+    cells = np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
+    corner = grid.info.origin.position
+    return cells[math.floor((y - corner.y) / grid.info.resolution),
+                 math.floor((x - corner.x) / grid.info.resolution)]
+
+
+def points(cloud):
+    return np.frombuffer(cloud.data, np.float32).reshape(-1, 3)
+
+
+@pytest.fixture
+def robot(graph, start_node):
+    """Start the node for a robot with one camera."""
+    def start(*args):
+        node = start_node('obstacle_map_node', *(w for a in args for w in ('-p', a)))
+        robot = Robot(graph)
+        robot.node = node
+        return robot
+    return start
+
+
+def test_a_box_comes_out_as_grid_clouds_and_scan(graph, robot):
+    """Every output: content, stamp and frame; the grid also for who comes late."""
+    robot = robot()
+    clouds = {name: graph.collect(PointCloud2, f'/obstacle_map/{name}', qos_profile_sensor_data)
+              for name in ('obstacles', 'clearing')}
+    scans = graph.collect(LaserScan, '/obstacle_map/scan', qos_profile_sensor_data)
+    camera = Camera(graph)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    grid = robot.frames_until(
+        lambda: all(clouds.values()) and scans and robot.map_where(
+            lambda g: at(g, 1.88, 0.02) == 100), camera)
+    assert grid.header.frame_id == 'odom'
+    assert START_S <= grid.header.stamp.sec <= START_S + 10
+    assert (grid.info.width, grid.info.height) == (200, 200)
+    assert grid.info.resolution == pytest.approx(0.05)
+    assert at(grid, 1.5, 0.02) == 0
+    assert at(grid, 2.5, 0.02) == -1
+    obstacles, clearing = points(clouds['obstacles'][-1]), points(clouds['clearing'][-1])
+    assert clouds['obstacles'][-1].header.frame_id == OPTICAL
+    seen = obstacles @ BASE_FROM_CAMERA[:3, :3].T + BASE_FROM_CAMERA[:3, 3]
+    assert len(seen) > 100
+    assert np.abs(seen[:, 0].min() - 1.87) < 0.02
+    assert ((seen[:, 2] > 0.02) & (seen[:, 2] < 0.41)).all()
+    floor = clearing @ BASE_FROM_CAMERA[:3, :3].T + BASE_FROM_CAMERA[:3, 3]
+    assert (np.abs(floor[:, 2]) < 0.01).mean() > 0.3
+    assert (clearing[:, 2] == 10.0).any()
+    scan = scans[-1]
+    assert scan.header.frame_id == 'base_link'
+    ranges = np.array(scan.ranges)
+    assert ranges[359:361] == pytest.approx(1.87, abs=0.03)
+    assert np.isinf(ranges[405])
+    assert np.isnan(ranges[0])
+    late = graph.collect(OccupancyGrid, '/obstacle_map/map', LATCHED)
+    graph.wait_for(lambda: late, 'the latched map')
+    assert at(late[0], 1.88, 0.02) == 100
+
+
+def test_two_cameras_make_one_map(graph, robot):
+    """Front and rear with a transform each; one without a transform does not stop the other."""
+    robot = robot("cameras:=['front', 'rear']")
+    back = pose(-0.1, 0.0, 0.5, yaw=math.pi, pitch=math.radians(15.0))
+    front = Camera(graph, 'front', 'front_optical')
+    rear = Camera(graph, 'rear', 'rear_optical', back)
+    solids = (BOX, Solid(-2.02, 0.5, 0.3, 0.3, 0.4))
+    robot.has_cameras(front_optical=BASE_FROM_CAMERA)
+    robot.frames_until(
+        lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == 100), front, rear, solids=solids)
+    status = robot.graph.wait_for(
+        lambda: robot.says("nobody publishes frame 'rear_optical'"), 'the complaint')
+    assert status.name.endswith(': rear')
+    robot.has_cameras(front_optical=BASE_FROM_CAMERA, rear_optical=back)
+    grid = robot.frames_until(
+        lambda: robot.map_where(lambda g: at(g, -1.88, 0.52) == 100), front, rear, solids=solids)
+    assert at(grid, 1.88, 0.02) == 100
+
+
+def test_a_camera_in_the_hand_needs_no_robot(graph, robot):
+    """odom -> camera is all there is: the map follows the camera."""
+    robot = robot("base_frame:=''")
+    camera = Camera(graph)
+    place = pose(3.1, 1.0, 1.2, pitch=math.radians(35.0))
+
+    def seen():
+        depth, _ = render(Scene((Solid(4.82, 1.0, 0.3, 0.3, 0.4),)), place, SMALL)
+        robot.tf.publish(transforms_to_msg([('odom', OPTICAL, place)], robot.now_ns))
+        camera.show(robot.now_ns, depth=depth)
+        return robot.map_where(lambda g: at(g, 4.68, 1.02) == 100)
+
+    for _ in range(60):
+        robot.now_ns += 100_000_000
+        if grid := seen():
+            break
+        time.sleep(0.1)
+    assert grid.info.origin.position.x == pytest.approx(3.1 - 5.0, abs=0.06)
+
+
+def bad_frames():
+    depth, _ = render(Scene((BOX,)), BASE_FROM_CAMERA, SMALL)
+    other = intrinsics_to_msg(
+        CameraIntrinsics(640, 480, 525.0, 525.0, 319.5, 239.5), header_to_msg(0, OPTICAL))
+    zero = intrinsics_to_msg(SMALL, header_to_msg(0, OPTICAL))
+    zero.k = [0.0] * 9
+    return [({'depth': np.full_like(depth, np.nan)}, 'holds no reading'),
+            ({'depth': depth * 1000}, 'which no camera sees: 32FC1 must hold metres'),
+            ({'info': other}, 'camera_info is for 640x480 pixels'),
+            ({'info': zero}, 'camera intrinsics have fx=0.0')]
+
+
+def test_bad_frames_are_counted_and_explained_and_the_map_stays(graph, robot):
+    """No transform, then every kind of nonsense: a sentence each; then work goes on."""
+    robot = robot('transform_timeout_ms:=5.0')
+    camera = Camera(graph)
+    robot.frames_until(lambda: robot.says(f"nobody publishes frame '{OPTICAL}'"), camera)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    robot.frames_until(lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == 100), camera)
+    for shown, sentence in bad_frames():
+        robot.frames_until(lambda s=sentence: robot.says(s), camera, **shown)
+        assert robot.node.running
+    seen = len(robot.maps)
+    grid = robot.frames_until(lambda: len(robot.maps) > seen and robot.maps[-1], camera)
+    assert at(grid, 1.88, 0.02) == 100
+
+
+def test_a_frame_without_a_transform_of_its_time_is_refused(graph, robot):
+    """The robot's pose stops coming: frames are dropped, not mapped at an old place."""
+    robot = robot('transform_timeout_ms:=5.0')
+    camera = Camera(graph)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    robot.frames_until(lambda: robot.maps, camera)
+    seen = len(robot.maps)
+    for _ in range(40):
+        robot.now_ns += 100_000_000
+        camera.show(robot.now_ns)
+        if robot.says("the newest of 'odom' is"):
+            break
+        time.sleep(0.1)
+    assert robot.says('is its publisher late?')
+    assert len(robot.maps) <= seen + 1
+
+
+def test_a_robot_that_is_put_elsewhere_starts_a_new_map(graph, robot):
+    """Odometry jumps by 3 m between two frames: the box that was seen is not kept."""
+    robot = robot()
+    camera = Camera(graph)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    robot.frames_until(lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == 100), camera)
+    robot.frames_until(
+        lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == -1), camera,
+        robot=robot_at(0.0, 3.0, math.pi / 2), solids=())
+    assert 'the map starts again' in robot.node.output
+
+
+def test_time_that_jumps_back_starts_a_new_map(graph, robot):
+    """A bag that starts again: the map of its end is not that of its beginning."""
+    robot = robot()
+    camera = Camera(graph)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    robot.now_ns += 60_000_000_000
+    robot.frames_until(lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == 100), camera)
+    robot.now_ns -= 60_000_000_000
+    blind = np.full((240, 320), np.nan, np.float32)
+    blind[0, 0] = 1.0
+    robot.frames_until(
+        lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == -1), camera, depth=blind)
+    assert 'time jumped back' in robot.node.output
