@@ -49,6 +49,9 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         spin(executor)
     except KeyboardInterrupt:
         pass
+    except Exception:
+        if ok():  # else told to stop while it started, when nothing can be published any more
+            raise
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second one must not break the clean end
