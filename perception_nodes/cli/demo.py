@@ -1,8 +1,9 @@
 """
-``perception demo``: real photos, through real topics, into a bag and from it into a report.
+``perception demo``: photos and a simulated robot, through topics, into bags and a report.
 
-This process is the camera. A detection node and a recorder run in processes of their own; the
-pictures, boxes and class names of the report are the ones read back from the bag.
+For the photos this process is the camera. A detection node and a recorder run in processes of
+their own; the pictures, boxes and class names of the report are the ones read back from the bag.
+The robot is in :mod:`perception_nodes.cli.demo_simulation`.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -23,6 +24,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli.demo_pictures import DATA_VARIABLE, demo_pictures, DemoPicture
+from perception_nodes.cli.demo_simulation import (
+    simulate,
+    simulation_section,
+    simulation_values,
+    skipped_section,
+    why_not,
+)
 from perception_nodes.cli.parameters import add_flags, from_flags, ros_arguments
 from perception_nodes.cli.pictures import Picture
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
@@ -36,7 +44,15 @@ from perception_nodes.core.detection import DetectionParams
 from perception_nodes.core.manifest import find_model
 from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.bag import Bag
-from perception_nodes.evaluation.report import jpeg, Report, Shot, Step, Tile, write_report
+from perception_nodes.evaluation.report import (
+    jpeg,
+    Report,
+    Section,
+    Shot,
+    Step,
+    Tile,
+    write_report,
+)
 from perception_nodes.evaluation.results import commit, percentiles, write_results
 from tqdm import tqdm
 
@@ -45,6 +61,7 @@ log = logging.getLogger(__name__)
 _IMAGES = '/camera/color/image_raw'
 _DETECTIONS, _LABEL_INFO = '/detection/detections', '/detection/label_info'
 _TOPICS = (_IMAGES, '/camera/color/camera_info', _DETECTIONS, _LABEL_INFO, '/diagnostics')
+_TITLE = 'perception_nodes demo'
 _RATE_HZ = 10.0
 _START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
 _DIAGNOSTICS_S = 1.5  # the node reports every second
@@ -54,7 +71,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
         '--out', type=Path, default=Path('out/demo'), metavar='FOLDER',
-        help='where to write report.html, metrics.json, pictures/ and bag/ (default %(default)s)')
+        help='where to write report.html, metrics.json, pictures/, bag/ and simulation_bag/ '
+             '(default %(default)s)')
+    parser.add_argument(
+        '--only', choices=('photos', 'simulation'), help='one part instead of both')
     add_flags(parser, DetectionParams)
 
 
@@ -63,27 +83,89 @@ def run(arguments: Namespace) -> int:
     start_s = time.monotonic()
     params = from_flags(DetectionParams, arguments)
     find_model(params.model, 'detection', params.manifest)
+    reason = why_not()
+    if arguments.only == 'simulation' and reason:
+        raise ValueError(reason)
+    photos = None if arguments.only == 'simulation' else _photos()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    page = _Page(params)
+    if photos is not None:
+        _show_photos(photos, params, out, page)
+    if arguments.only != 'photos':
+        _show_simulation(reason, params, out, page)
+    wall_s = time.monotonic() - start_s
+    write_results(out / 'metrics.json', page.values, seed=0, n=page.n, wall_s=wall_s)
+    write_report(out / 'report.html', page.report(wall_s))
+    print('\n'.join([
+        *page.sentences, f'  report   {out / "report.html"}',
+        f'  metrics  {out / "metrics.json"}', *page.places]))
+    return 0
+
+
+@dataclass
+class _Page:
+    """What the parts of the demo leave for the page, the metrics and the terminal."""
+
+    params: DetectionParams
+    shots: Sequence[Shot] = ()
+    recording: '_Recording | None' = None
+    sections: list[Section] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    n: int = 0  # samples behind the figures
+    sentences: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def report(self, wall_s: float) -> Report:
+        if self.recording is not None:
+            return _report(self.shots, self.recording, self.params, self.values, wall_s,
+                           self.sections)
+        return Report(
+            title=_TITLE, headline='A robot that was simulated, and what it saw',
+            lead='A recorder wrote every topic to a bag, and this page was drawn from that bag.',
+            steps=(), tiles=(), shots=(), class_names={}, sections=self.sections,
+            commands=_simulation_commands(), facts=_facts(self.params))
+
+
+def _photos() -> list[DemoPicture]:
     pictures = list(demo_pictures())
     if not pictures:
         raise ValueError(
             'no photos were found: install scikit-image, matplotlib or ultralytics, whose sample '
             f'photos are used, or set {DATA_VARIABLE} to a folder with bags/')
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
+    return pictures
+
+
+def _show_photos(
+    pictures: Sequence[DemoPicture], params: DetectionParams, out: Path, page: _Page
+) -> None:
     sent = _send(pictures, params, out / 'bag')
-    recording = _read_back(out / 'bag')
-    shots = list(_shots(sent, recording))
+    page.recording = recording = _read_back(out / 'bag')
+    page.shots = shots = list(_shots(sent, recording))
     _write_pictures(shots, recording.class_names, out / 'pictures')
-    wall_s = time.monotonic() - start_s
-    values = _values(shots, recording, out / 'bag')
-    write_results(out / 'metrics.json', values, seed=0, n=len(shots), wall_s=wall_s)
-    write_report(out / 'report.html', _report(shots, recording, params, values, wall_s))
-    print(f'{_sentence(shots, recording.class_names)}\n'
-          f'  report   {out / "report.html"}\n'
-          f'  metrics  {out / "metrics.json"}\n'
-          f'  pictures {out / "pictures"}\n'
-          f'  bag      {out / "bag"}')
-    return 0
+    page.values |= _values(shots, recording, out / 'bag')
+    page.n += len(shots)
+    page.sentences.append(_sentence(shots, recording.class_names))
+    page.places += [f'  pictures {out / "pictures"}', f'  bag      {out / "bag"}']
+
+
+def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Page) -> None:
+    if reason:
+        page.sentences.append(f'No simulated robot: {reason}.')
+        page.sections.append(skipped_section(reason))
+        return
+    bag = out / 'simulation_bag'
+    drive = simulate(params, bag)
+    values = simulation_values(drive, bag)
+    page.sections.append(simulation_section(drive, params, values))
+    page.values |= values
+    page.n += len(drive.colours)
+    page.sentences.append(
+        f'A simulated robot drove {values["simulation_distance_m"]:.1f} m at '
+        f'{values["simulation_real_time_factor"]:.2f} times real time: '
+        f'{_number(values["simulation_frames"], "frame")}, '
+        f'{_number(values["simulation_collisions"], "collision")}.')
+    page.places.append(f'  drive    {bag}')
 
 
 @dataclass
@@ -253,14 +335,15 @@ def _number(n: int, noun: str) -> str:
 
 def _report(
     shots: Sequence[Shot], recording: _Recording, params: DetectionParams,
-    values: dict[str, Any], wall_s: float,
+    values: dict[str, Any], wall_s: float, sections: Sequence[Section],
 ) -> Report:
     return Report(
-        title='perception_nodes demo',
+        title=_TITLE,
         headline=f'{_number(values["detections"], "object")}, seen in '
                  f'{_number(len(shots), "picture")}',
         lead='Photos were published as the frames of a camera. A node found the objects in them, '
-             'a recorder wrote every topic to a bag, and this page was drawn from that bag.',
+             'a recorder wrote every topic to a bag, and this page was drawn from that bag.'
+             + (' A simulated robot follows further down.' if sections else ''),
         steps=[
             Step('camera', _IMAGES), Step(f'detection ({params.model})', _DETECTIONS),
             Step('recorder', f'bag/, {values["bag_messages"]} messages, '
@@ -277,7 +360,8 @@ def _report(
                  f'{values["failed_detection"]} failed'),
             Tile(f'{wall_s:.0f} s', 'in all', 'with the start of the processes')],
         shots=shots, class_names=recording.class_names,
-        commands=_commands(params), facts=_facts(params))
+        commands=[*_commands(params), *(_simulation_commands() if sections else ())],
+        facts=_facts(params), sections=sections)
 
 
 def _commands(params: DetectionParams) -> list[tuple[str, str]]:
@@ -292,8 +376,17 @@ def _commands(params: DetectionParams) -> list[tuple[str, str]]:
         ('Your camera, live in the browser:', 'perception webcam')]
 
 
+def _simulation_commands() -> list[tuple[str, str]]:
+    return [
+        ('The drive alone:', 'perception demo --only simulation --out out/demo'),
+        ('A simulated robot that waits for your cmd_vel:',
+         'ros2 launch perception_nodes simulation.launch.py world:=room seed:=19'),
+        ('The recorded drive, played and watched:',
+         'perception play out/demo/simulation_bag --loop &\nperception view')]
+
+
 def _facts(params: DetectionParams) -> list[tuple[str, str]]:
-    packages = ('numpy', 'onnxruntime', 'opencv-python-headless', 'rclpy', 'rosbags')
+    packages = ('mujoco', 'numpy', 'onnxruntime', 'opencv-python-headless', 'rclpy', 'rosbags')
     return [
         ('source', commit()), ('model', params.model),
         ('score threshold', f'{params.score_threshold:g}'),

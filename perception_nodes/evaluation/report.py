@@ -10,7 +10,7 @@ import cv2
 import jinja2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.overlay import colour_of, draw_detections
+from perception_nodes.core.overlay import Colour, colour_of, draw_detections
 from perception_nodes.core.types import Detections
 
 _LONGEST_PX = 800
@@ -57,6 +57,44 @@ class Shot:
 
 
 @dataclass(frozen=True, eq=False)
+class Panel:
+    """One of several pictures of the same moment."""
+
+    name: str
+    note: str
+    rgb: npt.NDArray[np.uint8]  # (H, W, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Pictures that stand side by side."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What a colour means."""
+
+    name: str
+    colour: Colour
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page with moments; what is empty is not shown."""
+
+    title: str
+    lead: str
+    note: str = ''  # what a reader must know to judge the pictures
+    steps: Sequence[Step] = ()
+    tiles: Sequence[Tile] = ()
+    moments: Sequence[Moment] = ()
+    legends: Sequence[Legend] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Report:
     """Everything that stands on the page."""
 
@@ -69,6 +107,7 @@ class Report:
     class_names: Mapping[int, str]
     commands: Sequence[tuple[str, str]]  # (what it does, what to type)
     facts: Sequence[tuple[str, str]]  # versions and settings
+    sections: Sequence[Section] = ()
 
     def counts(self) -> list[tuple[int, int]]:
         """Return each class id that was found and how often, the most frequent first."""
@@ -86,7 +125,8 @@ def write_report(path: Path, report: Report) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {'colour': _colour, 'picture': _picture, 'zip': zip}
+    environment.filters |= {'colour': _colour, 'css': _css, 'jpeg': _embedded,
+                            'picture': _picture, 'zip': zip}
     ages_ms = [shot.age_ms for shot in report.shots]
     page = environment.get_template('report.html').render(
         report=report, longest_ms=max(ages_ms, default=0.0),
@@ -101,9 +141,16 @@ def jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _picture(shot: Shot, class_names: Mapping[int, str]) -> str:
-    data = base64.b64encode(jpeg(shot.overlay(class_names))).decode()
-    return f'data:image/jpeg;base64,{data}'
+    return _embedded(shot.overlay(class_names))
+
+
+def _embedded(rgb: npt.NDArray[np.uint8]) -> str:
+    return f'data:image/jpeg;base64,{base64.b64encode(jpeg(rgb)).decode()}'
 
 
 def _colour(class_id: int) -> str:
-    return 'rgb({}, {}, {})'.format(*colour_of(class_id))
+    return _css(colour_of(class_id))
+
+
+def _css(colour: Colour) -> str:
+    return 'rgb({}, {}, {})'.format(*colour)

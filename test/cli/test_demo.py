@@ -25,7 +25,7 @@ def photos():
 def test_two_pictures_become_a_report(photos, tmp_path, monkeypatch, capsys):
     shown = [photos['Coffee'], photos['Chelsea the cat']]
     monkeypatch.setattr(demo, 'demo_pictures', lambda: iter(shown))
-    assert main(['demo', '--out', str(tmp_path / 'demo')]) == 0
+    assert main(['demo', '--only', 'photos', '--out', str(tmp_path / 'demo')]) == 0
 
     with Bag(tmp_path / 'demo' / 'bag') as bag:
         assert not bag.damage
@@ -52,7 +52,7 @@ def test_it_replaces_its_bag_and_says_when_nothing_is_seen(tmp_path, monkeypatch
     grey = DemoPicture('Fog', 'nobody', np.full((120, 160, 3), 128, np.uint8))
     monkeypatch.setattr(demo, 'demo_pictures', lambda: iter([grey]))
     BagWriter(tmp_path / 'bag').close()
-    assert main(['demo', '--out', str(tmp_path)]) == 0
+    assert main(['demo', '--only', 'photos', '--out', str(tmp_path)]) == 0
     assert '0 objects in 1 picture: nothing above the threshold.' in capsys.readouterr().out
     with Bag(tmp_path / 'bag') as bag:
         assert bag.topics['/detection/detections'].count == 1

@@ -8,7 +8,17 @@ import cv2
 import numpy as np
 from perception_nodes.core.overlay import colour_of
 from perception_nodes.core.types import Detections
-from perception_nodes.evaluation.report import Report, Shot, Step, Tile, write_report
+from perception_nodes.evaluation.report import (
+    Legend,
+    Moment,
+    Panel,
+    Report,
+    Section,
+    Shot,
+    Step,
+    Tile,
+    write_report,
+)
 import pytest
 
 CLASS_NAMES = {3: 'cup', 9: 'table'}
@@ -23,12 +33,12 @@ def shot(title='Kitchen', found=CUP_ON_TABLE, size=(80, 100), age_ms=12.0):
 
 @pytest.fixture
 def page(tmp_path):
-    def make(*shots):
+    def make(*shots, sections=()):
         report = Report(
             title='demo', headline='2 objects', lead='How it was made.',
             steps=[Step('camera', '/image')], tiles=[Tile('2', 'objects', 'of 2 classes')],
             shots=shots, class_names=CLASS_NAMES, commands=[('Again:', 'perception demo')],
-            facts=[('Python', '3.11')])
+            facts=[('Python', '3.11')], sections=sections)
         write_report(tmp_path / 'report.html', report)
         return (tmp_path / 'report.html').read_text()
     return make
@@ -77,8 +87,26 @@ def test_classes_are_counted_over_all_pictures(page):
     assert html.count('nothing above the threshold') == 1
 
 
-def test_a_page_without_pictures_is_written(page):
-    assert 'median 0.0 ms' in page()
+def test_a_page_without_pictures_leaves_their_parts_out(page):
+    html = page()
+    assert 'How it was made.' in html
+    assert 'What was seen' not in html
+    assert 'median' not in html
+
+
+def test_a_section_shows_its_pictures_side_by_side(page):
+    reds = [np.full((24, 32, 3), (red, 0, 0), np.uint8) for red in (40, 200)]
+    moment = Moment('1.5 s', [Panel('truth', '3 objects', reds[0]), Panel('depth', '', reds[1])])
+    html = page(sections=[Section(
+        'Robot', 'It drives.', note='<b>mind</b>', moments=[moment],
+        legends=[Legend('wall', (1, 2, 3))])])
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="(\w+) at 1.5 s"', html)
+    assert [name for _, name in pictures] == ['truth', 'depth']
+    for (data, _), red in zip(pictures, reds, strict=True):
+        bgr = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_allclose(bgr[..., ::-1], red, atol=4)
+    assert 'background: rgb(1, 2, 3)' in html
+    assert '&lt;b&gt;mind' in html
 
 
 def test_names_are_text_not_markup(page):

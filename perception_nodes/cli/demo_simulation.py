@@ -1,0 +1,353 @@
+"""
+The simulated part of ``perception demo``: a robot drives through a room and is recorded.
+
+One process holds the simulator and a detection node, another the recorder; this one steers by
+``cmd_vel``. What the report shows is read back from the bag.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
+import logging
+import math
+from pathlib import Path
+import tempfile
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
+from perception_nodes.conversions.decode import (
+    class_names_from_msg,
+    depth_m_from_msg,
+    detections_from_msg,
+    ids_from_msg,
+    rgb_from_msg,
+    stamp_ns_from_msg,
+)
+from perception_nodes.core.detection import DetectionParams
+from perception_nodes.core.overlay import (
+    blend_mask,
+    colour_of,
+    colourise_depth,
+    draw_detections,
+    Pixels,
+)
+from perception_nodes.core.params import Params
+from perception_nodes.core.types import Detections, VelocityCommand
+from perception_nodes.evaluation.bag import Bag
+from perception_nodes.evaluation.report import Legend, Moment, Panel, Section, Step, Tile
+from tqdm import tqdm
+import yaml
+
+log = logging.getLogger(__name__)
+
+WORLD, SEED = 'room', 19  # this drive touches nothing in that room
+# seconds, and what is driven for so long
+DRIVE = (
+    (4.0, VelocityCommand(0.4, 0.0)),
+    (3.0, VelocityCommand(0.0, 0.7)),
+    (3.0, VelocityCommand(0.35, 0.0)),
+    (2.0, VelocityCommand(0.1, -0.7)),
+)
+_COLOUR = '/camera/color/image_raw'
+_DEPTH = '/camera/aligned_depth_to_color/image_raw'
+_INFO = '/camera/color/camera_info'
+_DETECTIONS, _LABEL_INFO = '/detection/detections', '/detection/label_info'
+_TRUE_DETECTIONS = '/simulation/ground_truth/detections'
+_TRUE_MASK = '/simulation/ground_truth/mask'
+_TRUE_LABEL_INFO = '/simulation/ground_truth/label_info'
+_TRUE_ODOM = '/simulation/ground_truth/odom'
+_CONTACT = '/simulation/ground_truth/contact'
+_TOPICS = (
+    _COLOUR, _DEPTH, _INFO, _DETECTIONS, _LABEL_INFO, _TRUE_DETECTIONS, _TRUE_MASK,
+    _TRUE_LABEL_INFO, _TRUE_ODOM, _CONTACT, '/odom', '/scan', '/tf', '/tf_static', '/cmd_vel',
+    '/clock', '/diagnostics')
+_START_TIMEOUT_S, _DRIVE_TIMEOUT_S = 60.0, 240.0
+_DIAGNOSTICS_S = 1.2  # nodes report every second
+_MOMENTS = 5
+_FAR_M = 6.0  # far end of the depth scale
+_SMALLEST_PX = 8.0  # true boxes with a shorter side are not drawn
+_ENLARGED = 2  # so that letters are legible
+
+
+def why_not() -> str:
+    """Return why this machine cannot simulate, or nothing."""
+    if find_spec('mujoco'):
+        return ''
+    return 'MuJoCo is not installed: pip install mujoco, then run perception demo again'
+
+
+@dataclass
+class Drive:
+    """What was driven, and what the bag holds of it; everything by simulated stamp_ns."""
+
+    renderer: str
+    start_ns: int = 0
+    simulated_s: float = 0.0
+    wall_s: float = 0.0
+    colours: dict[int, Pixels] = field(default_factory=dict)
+    depths_m: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    masks: dict[int, Any] = field(default_factory=dict)  # (H, W) class ids
+    found: dict[int, Detections] = field(default_factory=dict)
+    true: dict[int, Detections] = field(default_factory=dict)
+    class_names: dict[int, str] = field(default_factory=dict)  # the detector's
+    true_names: dict[int, str] = field(default_factory=dict)
+    map_xy_m: dict[int, tuple[float, float]] = field(default_factory=dict)
+    impacts_mps: list[float] = field(default_factory=list)
+    health: dict[str, str] = field(default_factory=dict)  # the detection node's last report
+    messages: int = 0
+
+    def stamps_ns(self) -> list[int]:
+        """Return the stamps of the drive for which everything was recorded, in order."""
+        everywhere = set(self.colours).intersection(
+            self.depths_m, self.masks, self.found, self.true)
+        return sorted(stamp_ns for stamp_ns in everywhere if stamp_ns >= self.start_ns)
+
+    def distance_m(self) -> float:
+        """Return the length of the way, from true positions."""
+        way = np.array([self.map_xy_m[stamp_ns] for stamp_ns in sorted(self.map_xy_m)])
+        steps = np.diff(way.reshape(-1, 2), axis=0)
+        return float(np.hypot(*steps.T).sum())
+
+
+def simulate(params: DetectionParams, bag: Path) -> Drive:
+    """
+    Let the robot drive, record it, and read it back.
+
+    :param params: For the detection node that looks through the robot's camera.
+    :param bag: Folder of the bag to write; an earlier bag there is replaced.
+    :raises OSError: If a process fails or does not get ready.
+    :raises ValueError: If the bag lacks what the report shows.
+    """
+    from perception_nodes.sim.rendering import chosen_renderer
+
+    drive = Drive(chosen_renderer('auto'))
+    _record(params, bag, drive)
+    with Bag(bag) as recorded:
+        for message in recorded.messages():
+            drive.messages += 1
+            _take(drive, message.topic, message.content)
+    if not drive.stamps_ns():
+        raise ValueError(f'{bag} holds no moment of the drive with every kind of picture: '
+                         'was the disk too slow?')
+    return drive
+
+
+def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
+    from perception_nodes.cli.driver import Driver
+    from perception_nodes.ros.session import Session
+
+    log.info('starting simulator, detection and recorder on ROS_DOMAIN_ID %d; drawing with %s',
+             use_private_graph(), drive.renderer)
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (logs / 'params.yaml').write_text(_parameters(params, drive.renderer))
+        container = stack.enter_context(Child('the container', [
+            'perception_nodes.ros.container', '--ros-args', '--params-file',
+            str(logs / 'params.yaml'), '-r', f'image:={_COLOUR}', '-r', f'depth:={_DEPTH}',
+            '-r', f'camera_info:={_INFO}'], logs / 'container'))
+        recorder = stack.enter_context(Child('the recorder', [
+            'perception_nodes.cli', 'record', str(bag), '--overwrite', '--topics', *_TOPICS],
+            logs / 'recorder'))
+        session = stack.enter_context(Session('perception_demo'))
+        driver = Driver(session, DRIVE, _DETECTIONS)
+
+        def is_everybody_there() -> bool:
+            recorded = (_COLOUR, _DEPTH, _TRUE_DETECTIONS, _TRUE_MASK, _CONTACT)
+            return driver.is_ready() and all(map(session.node.count_subscribers, recorded))
+
+        await_nodes(session, [container, recorder], is_everybody_there, _START_TIMEOUT_S)
+        _watch(driver, [container, recorder])
+        time.sleep(_DIAGNOSTICS_S)
+        recorder.stop()
+        container.stop()
+    drive.start_ns = driver.start_ns
+    drive.simulated_s, drive.wall_s = driver.simulated_s, driver.wall_s
+
+
+def _watch(driver: Any, children: Sequence[Child]) -> None:
+    """Drive to the end, with a bar of simulated seconds."""
+    driver.start()
+    end_s = time.monotonic() + _DRIVE_TIMEOUT_S
+    with tqdm(desc='driving', total=round(driver.duration_s), unit='s', disable=None,
+              leave=False) as bar:
+        while not driver.has_arrived():
+            for child in children:
+                child.check()
+            if time.monotonic() > end_s:
+                raise TimeoutError(
+                    f'the robot drove {driver.simulated_s:.1f} of {driver.duration_s:g} simulated '
+                    f'seconds within {_DRIVE_TIMEOUT_S:g} s: this machine is too busy')
+            bar.update(int(driver.simulated_s) - bar.n)
+            time.sleep(0.05)
+
+
+def _parameters(params: DetectionParams, renderer: str) -> str:
+    """Return the parameter file of the container; what is not in it is the nodes' default."""
+    blocks = {
+        '/**': {'use_sim_time': True},
+        'perception_container': {'nodes': ['simulation', 'detection']},
+        'simulation': {'world': WORLD, 'seed': SEED, 'renderer': renderer},
+        'detection': _changed(params)}
+    return yaml.safe_dump(
+        {name: {'ros__parameters': block} for name, block in blocks.items() if block})
+
+
+def _changed(params: Params) -> dict[str, Any]:
+    values = {f.name: getattr(params, f.name) for f in fields(params)
+              if getattr(params, f.name) != f.default}
+    return {name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()}
+
+
+def _take(drive: Drive, topic: str, msg: Any) -> None:
+    if topic == _LABEL_INFO:
+        drive.class_names = class_names_from_msg(msg)
+    elif topic == _TRUE_LABEL_INFO:
+        drive.true_names = class_names_from_msg(msg)
+    elif topic == '/diagnostics':
+        for status in msg.status:
+            if status.name.lstrip('/').startswith('detection'):
+                drive.health = {value.key: value.value for value in status.values}
+    elif topic == _CONTACT:
+        drive.impacts_mps.append(msg.vector.x)
+    elif topic == _TRUE_ODOM:
+        at = msg.pose.pose.position
+        drive.map_xy_m[stamp_ns_from_msg(msg.header.stamp)] = (at.x, at.y)
+    else:
+        _take_picture(drive, topic, msg)
+
+
+def _take_picture(drive: Drive, topic: str, msg: Any) -> None:
+    decoders: dict[str, tuple[dict[int, Any], Any]] = {
+        _COLOUR: (drive.colours, rgb_from_msg),
+        _DEPTH: (drive.depths_m, depth_m_from_msg),
+        _TRUE_MASK: (drive.masks, ids_from_msg),
+        _DETECTIONS: (drive.found, detections_from_msg),
+        _TRUE_DETECTIONS: (drive.true, detections_from_msg)}
+    if topic in decoders:
+        kept, decode = decoders[topic]
+        kept[stamp_ns_from_msg(msg.header.stamp)] = decode(msg)
+
+
+def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
+    """Return the figures of the drive for metrics.json."""
+    health = {name: value for name, value in drive.health.items() if value}
+    return {
+        'simulation_real_time_factor': drive.simulated_s / max(drive.wall_s, 1e-9),
+        'simulation_frames': len(drive.colours),
+        'simulation_results': len(drive.found),
+        'simulation_collisions': len(drive.impacts_mps),
+        'simulation_distance_m': drive.distance_m(),
+        'simulation_drive_s': drive.simulated_s,
+        'simulation_age_p50_ms': float(health.get('age_p50_ms', 'nan')),
+        'simulation_age_p95_ms': float(health.get('age_p95_ms', 'nan')),
+        'simulation_dropped': sum(
+            int(n) for name, n in health.items() if name.startswith('dropped_')),
+        'simulation_detections': sum(map(len, drive.found.values())),
+        'simulation_true_objects': sum(map(len, drive.true.values())),
+        'simulation_bag_messages': drive.messages,
+        'simulation_bag_bytes': sum(file.stat().st_size for file in bag.iterdir()),
+        'simulation_renderer': drive.renderer,
+        'simulation_seed': SEED,
+    }
+
+
+def skipped_section(reason: str) -> Section:
+    """Return the section of a machine that cannot simulate."""
+    return Section('A simulated robot', f'Left out: {reason}.')
+
+
+def simulation_section(
+    drive: Drive, params: DetectionParams, values: dict[str, Any]
+) -> Section:
+    """Return the section of the report that shows the drive."""
+    height, width = next(iter(drive.colours.values())).shape[:2]
+    collisions = values['simulation_collisions']
+    return Section(
+        title='A simulated robot',
+        lead=f'A robot was driven through a furnished room by cmd_vel, while {params.model} '
+             'looked through its camera in the same process. Beside what the detector finds '
+             'stands the truth, which the simulator knows exactly.',
+        note=f'{params.model} learned from photos of COCO, not from this simulator: its finds '
+             'here show that data flows from end to end, not how well a detector of simulated '
+             'rooms would do.' if not _knows_the_simulator(params) else '',
+        steps=[
+            Step('drive', '/cmd_vel'), Step(f'simulation ({WORLD}, seed {SEED})', _COLOUR),
+            Step(f'detection ({params.model})', _DETECTIONS),
+            Step('recorder', f'simulation_bag/, {values["simulation_bag_messages"]} messages, '
+                             f'{values["simulation_bag_bytes"] / 1e6:.1f} MB')],
+        tiles=[
+            Tile(f'{values["simulation_real_time_factor"]:.2f} ×', 'real time',
+                 f'over {values["simulation_drive_s"]:.0f} simulated s; 1.00 is asked for'),
+            Tile(str(values['simulation_frames']), 'frames',
+                 f'{width} × {height}, {_RENDERERS[drive.renderer]}'),
+            Tile(f'{values["simulation_distance_m"]:.1f} m', 'driven',
+                 'no collision' if not collisions else
+                 f'{collisions} collision{"s" if collisions > 1 else ""}'),
+            Tile(f'{_rounded(values["simulation_age_p50_ms"])} ms', 'median age',
+                 f'p95 {_rounded(values["simulation_age_p95_ms"])} ms'),
+            Tile(str(values['simulation_dropped']), 'frames dropped', 'a newer one was there')],
+        moments=list(_moments(drive)),
+        legends=_legends(drive))
+
+
+_RENDERERS = {'egl': 'OpenGL', 'rays': 'ray camera'}
+
+
+def _knows_the_simulator(params: DetectionParams) -> bool:
+    from perception_nodes.core.manifest import find_model
+    return find_model(params.model, 'detection', params.manifest).domain == 'simulation'
+
+
+def _rounded(value: float) -> str:
+    return f'{value:.0f}' if math.isfinite(value) else '–'
+
+
+def _chosen(drive: Drive) -> Iterator[int]:
+    """Yield the middle stamp of each equal part of the drive."""
+    for part in np.array_split(np.array(drive.stamps_ns(), np.int64), _MOMENTS):
+        if len(part):
+            yield int(part[len(part) // 2])
+
+
+def _moments(drive: Drive) -> Iterator[Moment]:
+    for stamp_ns in _chosen(drive):
+        true, found = _large(drive.true[stamp_ns]), drive.found[stamp_ns]
+        rgb = _enlarged(drive.colours[stamp_ns])
+        mask = drive.masks[stamp_ns]
+        since_s = (stamp_ns - drive.start_ns) * 1e-9
+        yield Moment(f'{since_s:.1f} s', [
+            Panel('truth', f'{len(true)} objects',
+                  draw_detections(rgb, _scaled(true), drive.true_names)),
+            Panel('detector', f'{len(found)} found',
+                  draw_detections(rgb, _scaled(found), drive.class_names)),
+            Panel('true classes', '', blend_mask(rgb, mask, opacity=0.6)),
+            Panel('depth', f'0 to {_FAR_M:g} m', _enlarged(
+                colourise_depth(drive.depths_m[stamp_ns], 0.0, _FAR_M)))])
+
+
+def _legends(drive: Drive) -> list[Legend]:
+    """Return the colours of every class that the chosen masks show."""
+    shown = {int(i) for stamp_ns in _chosen(drive) for i in np.unique(drive.masks[stamp_ns])}
+    return [Legend(drive.true_names[i], colour_of(i))
+            for i in sorted(shown) if i in drive.true_names]
+
+
+def _large(true: Detections) -> Detections:
+    """Return the boxes that are worth drawing, without their instance numbers."""
+    sides = true.boxes_xyxy[:, 2:] - true.boxes_xyxy[:, :2]
+    return replace(true[sides.min(axis=1, initial=np.inf) >= _SMALLEST_PX], object_ids=None)
+
+
+def _scaled(found: Detections) -> Detections:
+    return replace(found, boxes_xyxy=found.boxes_xyxy * np.float32(_ENLARGED))
+
+
+def _enlarged(rgb: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(
+        rgb, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR), np.uint8)

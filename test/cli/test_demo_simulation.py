@@ -1,0 +1,70 @@
+"""The simulated part of the demo: a short drive is recorded, shown and counted."""
+
+import json
+
+import numpy as np
+from perception_nodes.cli import demo, demo_simulation
+from perception_nodes.cli.demo_simulation import DRIVE, SEED, WORLD
+from perception_nodes.cli.main import main
+from perception_nodes.core.types import VelocityCommand
+from perception_nodes.evaluation.bag import Bag
+import pytest
+
+
+@pytest.mark.graph
+def test_a_drive_is_recorded_and_shown(tmp_path, monkeypatch, capsys):
+    """The robot really moved, and truth, results and pictures of it are in bag and page."""
+    pytest.importorskip('mujoco', reason='mujoco is not installed: the simulator needs it')
+    monkeypatch.setattr(demo_simulation, 'DRIVE', ((1.5, VelocityCommand(0.4, 0.0)),))
+    assert main(['demo', '--only', 'simulation', '--out', str(tmp_path)]) == 0
+    with Bag(tmp_path / 'simulation_bag') as bag:
+        assert not bag.damage
+        for topic in ('/camera/color/image_raw', '/detection/detections', '/odom',
+                      '/simulation/ground_truth/mask', '/clock', '/tf', '/scan'):
+            assert bag.topics[topic].count > 0, topic
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics['simulation_collisions'] == 0
+    assert metrics['simulation_frames'] >= 15
+    assert metrics['simulation_distance_m'] == pytest.approx(0.55, abs=0.1)
+    assert 0.0 < metrics['simulation_real_time_factor'] < 1.1
+    page = (tmp_path / 'report.html').read_text()
+    assert page.count('class="moment') == 5
+    assert 'learned from photos of COCO' in page
+    assert 'What was seen' not in page
+    assert 'A simulated robot drove 0.' in capsys.readouterr().out
+
+
+def test_the_drive_touches_nothing_in_its_room():
+    """The same commands without a graph; what depends on this is written next to the seed."""
+    pytest.importorskip('mujoco', reason='mujoco is not installed: the simulator needs it')
+    from perception_nodes.sim.simulator import Simulator, SimulatorParams
+    simulator = Simulator(SimulatorParams(world=WORLD, renderer='rays'), SEED)
+    nearest_m = np.inf
+    for duration_s, command in DRIVE:
+        for _ in range(round(duration_s / 0.2)):
+            simulator.step(command, 0.2)
+            ranges_m = simulator.scan().ranges_m
+            nearest_m = min(nearest_m, ranges_m[np.isfinite(ranges_m)].min())
+    simulator.close()
+    assert not simulator.take_contacts()
+    assert nearest_m > 0.4  # from the middle of a robot whose body ends at 0.2 m
+
+
+def test_without_mujoco_the_simulator_part_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, 'why_not', lambda: 'MuJoCo is not installed: pip install mujoco')
+    assert main(['demo', '--only', 'simulation', '--out', str(tmp_path / 'demo')]) == 1
+    said = capsys.readouterr().err
+    assert 'pip install mujoco' in said
+    assert said.count('\n') == 1
+    assert not (tmp_path / 'demo').exists()
+
+
+def test_without_mujoco_page_and_terminal_say_so(tmp_path, monkeypatch, capsys):
+    """Photos are left out here: they need a graph."""
+    monkeypatch.setattr(demo, 'why_not', lambda: 'MuJoCo is not installed: pip install mujoco')
+    monkeypatch.setattr(demo, '_photos', list)
+    monkeypatch.setattr(demo, '_show_photos', lambda *arguments: None)
+    assert main(['demo', '--out', str(tmp_path)]) == 0
+    assert 'No simulated robot: MuJoCo is not installed' in capsys.readouterr().out
+    page = (tmp_path / 'report.html').read_text()
+    assert 'Left out: MuJoCo is not installed: pip install mujoco.' in page
