@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 LAUNCH_FILES = sorted((share_folder() / 'launch').glob('*.launch.py'))
+WITHOUT_OUR_NODES = {'gazebo_bridge.launch.py'}
 CAMERAS = sorted((share_folder() / 'config' / 'cameras').glob('*.yaml'))
 PACKAGE = Path(share_file('package.xml')).parent / 'perception_nodes'
 EXECUTABLES = {'perception_container'} | {path.stem for path in PACKAGE.glob('*_node.py')}
@@ -37,7 +38,7 @@ def test_executables_exist(path):
              if 'package' not in options or options['package'].value == 'perception_nodes'
              if isinstance(options['executable'], ast.Constant)]
     named = [f'{name}_node' for name in constants(tree, 'NODES')]
-    assert fixed or named
+    assert fixed or named or path.name in WITHOUT_OUR_NODES
     assert set(fixed) | set(named) <= EXECUTABLES
 
 
