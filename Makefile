@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean bench-simulation
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean bench-simulation
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,13 +35,16 @@ $(STAMP)-project: $(STAMP)-interfaces $(PACKAGING)
 	@$(MAKE_VENV) project
 	@touch $@
 
-test: test-unit test-graph test-numpy126 lint ## run every check
+test: test-unit test-slow test-graph test-numpy126 lint ## run every check
 
-test-unit: venv ## run the tests that need no ROS graph and no browser (under a minute)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m 'not graph and not browser'
+test-unit: venv ## run the quick tests, which need no ROS graph and no browser (under a minute)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 -m 'not graph and not browser and not slow'
+
+test-slow: venv ## run the tests of whole foreign networks, of builds, of several processes
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 -m 'slow and not graph'
 
 test-graph: venv ## run the tests over a real ROS graph and in a browser
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m 'graph or browser'
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 -m 'graph or browser'
 
 lint: venv ## run ruff and mypy
 	$(BIN)/ruff check -q .
@@ -54,7 +57,7 @@ test-numpy126: ## run the core and conversion tests with NumPy 1.26, without ROS
 	else echo 'Skipped: NumPy 1.26 has no wheels for this Python.'; fi
 
 run-numpy126: $(NUMPY126_VENV)/.requirements
-	PYTHONPATH=. $(NUMPY126_VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m 'not graph' $(wildcard test/core test/conversions)
+	PYTHONPATH=. $(NUMPY126_VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m 'not graph and not slow' $(wildcard test/core test/conversions)
 
 $(NUMPY126_VENV)/.requirements: $(REQUIREMENTS)
 	@echo 'Python packages with NumPy 1.26 ...'

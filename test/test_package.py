@@ -116,6 +116,7 @@ def test_wheel_carries_every_module_and_page(wheel, sources):
     assert expected <= set(wheel.namelist())
 
 
+@pytest.mark.slow
 def test_colcon_installs_what_ros_tools_look_for(wheel, sources, tmp_path):
     if importlib.util.find_spec('colcon_core') is None:
         pytest.skip('colcon is not installed in this Python')

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # an audit hook sees what every library does, also on import and in C code called from Python
 GUARD = """
 import sys

@@ -12,6 +12,8 @@ torch = pytest.importorskip('torch')
 torchvision = pytest.importorskip('torchvision')
 backend = pytest.importorskip('perception_nodes.backends.torchvision_backend')
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3  # and the background
 
 

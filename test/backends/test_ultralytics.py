@@ -13,6 +13,8 @@ torch = pytest.importorskip('torch')
 ultralytics = pytest.importorskip('ultralytics')
 tasks = pytest.importorskip('ultralytics.nn.tasks')
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module', autouse=True)
 def one_thread():

@@ -5,8 +5,10 @@ import json
 from perception_nodes.cli import benchmark_simulation
 from perception_nodes.cli.main import main
 from perception_nodes.sim.rendering import Egl
+import pytest
 
 
+@pytest.mark.slow
 def test_figures_without_opengl(tmp_path, monkeypatch):
     """What cannot be measured is null; everything else is a positive number."""
     monkeypatch.setattr(benchmark_simulation, 'probe_egl', lambda: Egl(False, 'no libEGL.so.1'))

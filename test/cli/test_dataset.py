@@ -128,6 +128,7 @@ def test_interrupted_and_continued_it_is_the_same(made, tmp_path, monkeypatch, c
     assert 'is complete: 9 frames' in caplog.text
 
 
+@pytest.mark.slow
 def test_several_processes_and_a_signal_change_nothing(made, tmp_path):
     """Two workers, interrupted by SIGINT and started again, write the same bytes."""
     folder = tmp_path / 'parallel'
