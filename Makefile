@@ -66,7 +66,7 @@ $(NUMPY126_VENV)/.requirements: $(REQUIREMENTS)
 	  -r requirements/base.txt -c requirements/constraints.txt -c requirements/constraints-numpy1.txt
 	@touch $@
 
-demo: venv ## detect objects in real photos over ROS topics; writes out/demo/report.html
+demo: venv ## real photos and a simulated robot over ROS topics; writes out/demo/report.html
 	$(BIN)/perception demo --out out/demo
 
 webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a video file or a URL)
