@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import difflib
 import importlib
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -47,7 +48,16 @@ def main(words: Sequence[str] | None = None) -> int:
     :param words: The verb and its arguments; None takes those of the process.
     :return: Exit code: 0 done or interrupted, 1 failed, 2 wrong usage.
     """
-    words = sys.argv[1:] if words is None else words
+    try:
+        code = _main(sys.argv[1:] if words is None else words)
+    except BrokenPipeError:  # of the overview: a verb's are caught
+        code = 0
+    if _reader_is_gone():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+    return code
+
+
+def _main(words: Sequence[str]) -> int:
     if not words or words[0] in ('-h', '--help'):
         print(_overview())
         return 0 if words else _WRONG_USAGE
@@ -63,6 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (ValueError, OSError, ImportError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 0
         if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:  # interrupted inside an import
             return 0
         log.error(_sentence(error))
@@ -75,6 +87,15 @@ def _run(verb: str, words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(f'perception {verb}', description=f'{purpose}.'.capitalize())
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(words)))
+
+
+def _reader_is_gone() -> bool:
+    """Return whether whoever reads what is printed, such as head, has seen enough."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _overview() -> str:

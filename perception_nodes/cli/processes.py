@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _LAST_LINES = 12
 _PATIENCE_S = 10.0
+# of util-linux: a verb that is killed cannot stop its children any more
+_ENDS_WITH_ITS_PARENT = ('setpriv', '--pdeathsig', 'TERM') if shutil.which('setpriv') else ()
 
 
 class Child:
@@ -33,7 +36,7 @@ class Child:
 
     def __init__(self, name: str, module: Sequence[str], log: Path) -> None:
         self.name = name
-        self._command = [sys.executable, '-m', *module]
+        self._command = [*_ENDS_WITH_ITS_PARENT, sys.executable, '-m', *module]
         self._log = log
 
     def __enter__(self) -> 'Child':

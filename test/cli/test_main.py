@@ -103,6 +103,14 @@ def test_interrupt_ends_well_even_when_repeated(verb, number):
     assert (process.returncode, shown, said) == (0, 'closed\n', '')
 
 
+@pytest.mark.parametrize('words', ['--help', 'parameters', 'fetch-model --list'])
+def test_a_reader_that_has_seen_enough_is_no_failure(words):
+    command = (f'set -o pipefail; {sys.executable} -m perception_nodes.cli {words} | '
+               "python3 -c 'import os; os.close(0)'")
+    done = subprocess.run(['bash', '-c', command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
 def test_module_can_be_run():
     done = subprocess.run([sys.executable, '-m', 'perception_nodes.cli', 'plya'],
                           capture_output=True, text=True)

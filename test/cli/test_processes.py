@@ -1,8 +1,12 @@
 """Child processes: their failures are told, and none outlives its verb."""
 
 import os
+from pathlib import Path
+import shutil
 import signal
 import subprocess
+import sys
+import time
 
 from perception_nodes.cli.processes import Child, use_private_graph
 import pytest
@@ -37,6 +41,39 @@ def test_no_child_outlives_an_error(tmp_path):
         child.check()
         raise ValueError('elsewhere')
     assert child._process.poll() is not None
+
+
+@pytest.mark.skipif(shutil.which('setpriv') is None, reason='setpriv (util-linux) is missing')
+def test_no_child_outlives_a_killed_verb(tmp_path):
+    script = ('from pathlib import Path\nimport time\n'
+              'from perception_nodes.cli.processes import Child\n'
+              f"with Child('the camera', {SERVER}, Path('log')) as child:\n"
+              '    print(child.pid, flush=True)\n'
+              '    time.sleep(60)\n')
+    with subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE,
+                          cwd=tmp_path) as verb:
+        child_pid = int(verb.stdout.readline())
+        # once it serves, its ties to the verb are long set
+        wait_for(lambda: b'http.server' in Path(f'/proc/{child_pid}/cmdline').read_bytes()
+                 and b'setpriv' not in Path(f'/proc/{child_pid}/cmdline').read_bytes())
+        verb.kill()
+    wait_for(lambda: not is_running(child_pid))
+
+
+def is_running(pid):
+    """Return whether a process is there and no zombie."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition):
+    """Return once the condition holds; fail after ten seconds."""
+    deadline = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_each_graph_is_a_private_one(monkeypatch):
