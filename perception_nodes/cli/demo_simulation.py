@@ -273,9 +273,9 @@ def simulation_section(
         lead=f'A robot was driven through a furnished room by cmd_vel, while {params.model} '
              'looked through its camera in the same process. Beside what the detector finds '
              'stands the truth, which the simulator knows exactly.',
-        note=f'{params.model} learned from photos of COCO, not from this simulator: its finds '
-             'here show that data flows from end to end, not how well a detector of simulated '
-             'rooms would do.' if not _knows_the_simulator(params) else '',
+        note=f'{params.model} learned from photos of COCO, not from this simulator: what it '
+             'finds here shows that data flows from end to end, not how well a detector trained '
+             'in simulated rooms would do.' if not _knows_the_simulator(params) else '',
         steps=[
             Step('drive', '/cmd_vel'), Step(f'simulation ({WORLD}, seed {SEED})', _COLOUR),
             Step(f'detection ({params.model})', _DETECTIONS),
@@ -322,12 +322,12 @@ def _moments(drive: Drive) -> Iterator[Moment]:
         mask = drive.masks[stamp_ns]
         since_s = (stamp_ns - drive.start_ns) * 1e-9
         yield Moment(f'{since_s:.1f} s', [
-            Panel('truth', f'{len(true)} objects',
+            Panel('truth', f'{len(true)} objects of {_SMALLEST_PX:g} pixels or more',
                   draw_detections(rgb, _scaled(true), drive.true_names)),
             Panel('detector', f'{len(found)} found',
                   draw_detections(rgb, _scaled(found), drive.class_names)),
             Panel('true classes', '', blend_mask(rgb, mask, opacity=0.6)),
-            Panel('depth', f'0 to {_FAR_M:g} m', _enlarged(
+            Panel('depth', f'yellow 0 m, violet {_FAR_M:g} m, grey unknown', _enlarged(
                 colourise_depth(drive.depths_m[stamp_ns], 0.0, _FAR_M)))])
 
 
