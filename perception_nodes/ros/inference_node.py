@@ -223,8 +223,39 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to publish, to work and to listen, in this order, so that no result is lost."""
+        """Start to publish, to work and to listen, or say why not and stay inactive."""
         result = super().on_activate(state)
+        try:
+            self._begin()
+        except Exception as error:  # rclpy would swallow it without a word
+            self._failure = f'cannot activate: {error or type(error).__name__}'
+            self.get_logger().error(self._failure)
+            self._end()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        self._failure = ''
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, keeping the model."""
+        self._end()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and the publishers."""
+        result = super().on_cleanup(state)
+        self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, whatever the node was doing."""
+        self._end()
+        result = super().on_shutdown(state)
+        self._release()
+        return result
+
+    def _begin(self) -> None:
+        """Publish, work and listen, in this order, so that no result is lost."""
         if not self._node_params.autostart:
             self._bond = form_bond(self)
         self.announce()
@@ -237,21 +268,12 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             self._hub.listen_to_transforms()
         for name, camera in self._inputs.items():
             camera.source = self._hub.listen(self._topics(name), camera)
-        return result
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop, keeping the model."""
+    def _end(self) -> None:
         self.halt()
         if self._bond is not None:
             self._bond.shutdown()
             self._bond = None
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and the publishers."""
-        result = super().on_cleanup(state)
-        self._release()
-        return result
 
     def _release(self) -> None:
         self.__dict__.pop('core', None)  # a load that failed half-way left none

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import signal
+import sys
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -31,10 +32,14 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
     :param make_nodes: Called once the graph can be joined.
     :param args: Command line with ROS arguments, ``sys.argv`` when left out.
     """
-    transport.tune()
+    try:
+        transport.tune()
+        rclpy.init(args=args)
+    except (ValueError, RuntimeError) as error:  # rclpy's RCLError is no public name
+        where = ', at '  # of rcl's own source
+        sys.exit(f'perception_nodes: cannot start: {str(error).partition(where)[0]}')
     # OpenCV's pool spins while it waits: for images it doubles the cost and gains little
     cv2.setNumThreads(1)
-    rclpy.init(args=args)
     nodes: Sequence[Node] = ()
     try:
         nodes = make_nodes()

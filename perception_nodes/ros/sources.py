@@ -191,7 +191,7 @@ class Feed(Generic[T]):
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         if not publishers:
             return (f'{nothing}: no node publishes it; start the camera, or remap the topic '
-                    "(perception doctor and 'ros2 topic list' show what there is)")
+                    "('ros2 topic list' and 'perception view' show what there is)")
         ours = f'{self._msg_type.__module__}.{self._msg_type.__name__}'.split('.')
         wanted = f'{ours[0]}/msg/{ours[-1]}'
         wrong = {p.topic_type for p in publishers} - {wanted}
@@ -381,7 +381,7 @@ class CameraHub:
 
     def is_wanted(self, topic: str) -> bool:
         """Return whether a node of this process listens to a topic."""
-        return any(feed.topic == topic for feed in self._feeds.values())
+        return any(feed.topic == topic for feed in tuple(self._feeds.values()))
 
     def hand_over(self, topic: str, arrived: Arrived[Any]) -> None:
         """Give what was made in this process to its listeners, without a message in between."""
