@@ -12,6 +12,7 @@ import difflib
 import importlib
 import logging
 import os
+import select
 import signal
 import sys
 from types import FrameType
@@ -39,6 +40,7 @@ VERBS = {
 }
 
 _WRONG_USAGE, _FAILURE = 2, 1
+_STDOUT = 1
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -53,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of the overview: a verb's are caught
         code = 0
     if _reader_is_gone():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # takes what is flushed at exit
     return code
 
 
@@ -91,11 +93,9 @@ def _run(verb: str, words: Sequence[str]) -> int:
 
 def _reader_is_gone() -> bool:
     """Return whether whoever reads what is printed, such as head, has seen enough."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    poll = select.poll()
+    poll.register(_STDOUT, 0)  # nothing but errors
+    return bool(poll.poll(0))
 
 
 def _overview() -> str:
