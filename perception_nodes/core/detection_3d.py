@@ -34,8 +34,9 @@ class Detection3DParams(Params):
     """Parameters of boxes in space, beside those of the detection they start from."""
 
     boxes_3d: str = param(
-        'none', "Boxes in space: 'none', 'depth' (needs a depth image) or 'ground' (from where each "
-        'box touches the ground; needs the camera height).', choices=('none', 'depth', 'ground'))
+        'none', "Boxes in space: 'none', 'depth' (needs a depth image) or 'ground' (from where "
+        'each box touches the ground; needs the camera height).',
+        choices=('none', 'depth', 'ground'))
     target_frame: str = param('', 'Frame of the boxes in space; empty for the camera.')
     gravity_frame: str = param(
         '', 'Frame whose z axis points up, by which boxes are oriented; empty for target_frame, '
