@@ -139,7 +139,7 @@ def await_nodes(
             lines = '\n'.join(f'  {child.name}:\n{child.last_lines()}' for child in children)
             raise TimeoutError(f'not everybody was ready within {timeout_s:g} s:\n{lines}')
         time.sleep(0.02)
-    session.node.destroy_subscription(subscription)
+    session.unsubscribe(subscription)
 
 
 def use_private_graph() -> int:

@@ -51,7 +51,7 @@ class Recorder:
         self.dropped: Counter[str] = Counter()
         self.types: dict[str, str] = {}  # of the topics that are recorded
         self.failure: OSError | None = None
-        self._node = session.node
+        self._session, self._node = session, session.node
         self._topics = topics
         self._subscriptions: dict[str, Subscription] = {}
         self._unknown: set[str] = set()
@@ -69,7 +69,7 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
         for subscription in self._subscriptions.values():
-            self._node.destroy_subscription(subscription)
+            self._session.unsubscribe(subscription)
         with self._lock:  # a callback may still be under way
             self._closed = True
         self._thread.submit(self._guarded, self._writer.close)
@@ -119,7 +119,7 @@ class Recorder:
             self.failure = error
             return
         if known is not None:
-            self._node.destroy_subscription(known)
+            self._session.unsubscribe(known)
         self.types[name] = type_name
         self._subscriptions[name] = self._node.create_subscription(
             message, name, partial(self._receive, name), qos, raw=True)

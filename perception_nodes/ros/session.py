@@ -24,6 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
@@ -76,6 +77,15 @@ class Session:
                 return False
             time.sleep(0.02)
         return True
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """
+        End a subscription of the node; its callback may still run once or twice.
+
+        This happens in the session's thread: destroyed from another one, it may be missing when
+        the executor begins to wait for it, which ends the session with InvalidHandle.
+        """
+        self._executor.create_task(self.node.destroy_subscription, subscription)
 
     def topic(self, name: str) -> str:
         """

@@ -30,6 +30,19 @@ class TestSession:
                 for _ in range(20):
                     publisher.publish(String())
 
+    @pytest.mark.timeout(30)
+    def test_subscriptions_can_end_while_messages_come(self):
+        """The executor never meets one that is half destroyed."""
+        with Session('test_unsubscribe') as session:
+            publisher = session.node.create_publisher(String, '/often', 10)
+            for _ in range(60):
+                some = [session.node.create_subscription(String, '/often', lambda message: None, 1)
+                        for _ in range(20)]
+                for subscription in some:
+                    publisher.publish(String())
+                    session.unsubscribe(subscription)
+            assert session.wait_for(lambda: not list(session.node.subscriptions), 5.0)
+
     def test_an_error_in_a_callback_ends_the_program(self):
         def fail(message):
             raise ValueError('no words')
