@@ -1,6 +1,7 @@
 """Publish what a simulated robot senses, drive it by cmd_vel, and tell the truth beside it."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 import threading
 from typing import Any
@@ -85,7 +86,7 @@ class SimulationNode(Node):
         parameters.follow(self, (SimulationParams,), self._why_locked, self._adopt)
         self._failure = ''
         self._command = VelocityCommand()
-        self._commanded_ns = -1
+        self._stamp_ns, self._commanded_ns = 0, -1
         self._stopping, self._wants_reset = threading.Event(), threading.Event()
         self._reset_done = threading.Event()
         self._create_outputs()
@@ -158,20 +159,24 @@ class SimulationNode(Node):
         self._command, self._commanded_ns = velocity_from_msg(msg), self._stamp_ns
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._reset_done.clear()
-        self._wants_reset.set()
+        if not self._failure:
+            self._reset_done.clear()
+            self._wants_reset.set()
         response.success = self._reset_done.wait(RESET_TIMEOUT_S) and not self._failure
         response.message = self._failure or f'seed {self.params.seed}, time 0'
         return response
 
     def _run(self) -> None:
         try:
-            simulator = Simulator(self.params, self.params.seed)
-        except Exception as error:
-            self._failure = f'cannot simulate: {error}'
-            self.get_logger().error(self._failure)
-            self._reset_done.set()
-            return
+            with closing(Simulator(self.params, self.params.seed)) as simulator:
+                self._simulate(simulator)
+        except Exception as error:  # whatever physics and drivers raise, the node says it
+            if self.context.ok():  # else told to stop: nothing can be published any more
+                self._failure = f'cannot simulate: {error or type(error).__name__}'
+                self.get_logger().error(self._failure)
+        self._reset_done.set()
+
+    def _simulate(self, simulator: Simulator) -> None:
         self._begin(simulator)
         while not self._stopping.is_set():
             if self._wants_reset.is_set():
@@ -185,7 +190,6 @@ class SimulationNode(Node):
             if self.context.ok():
                 self._publish(simulator)
             self._pacer.wait((self._stamp_ns - before_ns) * 1e-9)  # whole steps of physics
-        simulator.close()
 
     def _live_command(self) -> VelocityCommand:
         """Return the last command, or a stop when it is too old to be meant."""

@@ -96,10 +96,7 @@ def split_name(args: Sequence[str], default: str) -> tuple[list[str], str]:
 def main() -> None:
     """Run the container."""
     args, name = split_name(sys.argv, 'perception_container')
-    try:
-        run(lambda: make_nodes(name), args)
-    except (ImportError, ValueError) as error:
-        sys.exit(f'perception_container: {error}')
+    run(lambda: make_nodes(name), args)
 
 
 if __name__ == '__main__':

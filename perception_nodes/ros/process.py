@@ -54,6 +54,9 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         spin(executor)
     except KeyboardInterrupt:
         pass
+    except (ImportError, ValueError) as error:
+        if ok():
+            sys.exit(f'perception_nodes: cannot start: {error}')
     except Exception:
         if ok():  # else told to stop while it started, when nothing can be published any more
             raise

@@ -138,3 +138,21 @@ def test_an_unknown_world_is_said(graph, start_node):
     assert "'moon'" in status.message
     assert 'tabletop' in status.message
     assert status.level == b'\x02'
+
+
+def test_told_to_stop_while_the_scene_is_made_it_ends_well(graph, start_node):
+    """The simulator finishes its scene into a graph that is already gone."""
+    node = start_node('simulation_node')
+    graph.wait_for(lambda: 'simulation' in graph.node.get_node_names(), 'the node')
+    assert node.stop() == 0
+    assert node.output == ''
+
+
+def test_a_parameter_of_the_wrong_type_is_one_sentence(start_node):
+    """There is no node without them."""
+    node = start_node('simulation_node', '-p', 'camera_rate_hz:=often')
+    assert node.expect_exit(1)
+    node.stop()
+    assert node.output == (
+        "perception_nodes: cannot start: parameter 'camera_rate_hz' is 'often', of type str; it "
+        'must be of type float\n')
