@@ -15,8 +15,11 @@ from perception_nodes.core.geometry import distort
 
 _SLICES = 32
 _FLOOR_LOOKS = (0.0, 0.15)  # heights at which a cell without obstacle is looked through
+# where a slice of a cell is looked through, until something is known: aside and up, in its size
+_PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
 _TAIL = 0.05  # share of its neighbour's readings that a cell may owe to noise alone
 _JUMP = 0.04  # share of its depth by which a reading between two surfaces misses both
+_LEVEL_M = 0.015  # within which readings of neighbouring rows are at one height
 _NOISE = 2.0  # standard deviations of depth within which a surface may lie
 
 
@@ -71,7 +74,7 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
                      np.float32(turn[1, 2] / resolution))
     camera_x, camera_y, size = np.float32(camera[0]), np.float32(camera[1]), np.float32(n)
     zero, none = np.float32(0.0), np.float32(-1.0)
-    jump_share = np.float32(_JUMP)
+    jump_share, level = np.float32(_JUMP), np.float32(_LEVEL_M)
     in_band = np.empty(width, np.float32)  # height of the row's obstacles, -1 for the rest
     for above_row in range(height - 2):
         row = above_row + 1
@@ -99,7 +102,15 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
             if not abs(above) <= jump:
                 below = below_line[column] - z
                 if not abs(below) <= jump and not above * below > zero:
-                    continue
+                    # unless all three are at one height: a table's top, seen along its plane
+                    h_above = base + (z + above) * (
+                        up_x * rays[above_row, column, 0] + up_y * rays[above_row, column, 1]
+                        + up_z)
+                    h_below = base + (z + below) * (
+                        up_x * rays[above_row + 2, column, 0]
+                        + up_y * rays[above_row + 2, column, 1] + up_z)
+                    if not (abs(h_above - h) < level and abs(h_below - h) < level):
+                        continue
             x, y = ray[column, 0], ray[column, 1]
             cell_x = camera_x + z * (x_x * x + x_y * y + x_z)
             cell_y = camera_y + z * (y_x * x + y_y * y + y_z)
@@ -215,7 +226,7 @@ def _is_marked(shot, counts, row, column, z):  # type: ignore[no-untyped-def]
 def _floor_is_seen(shot, foot, lift):  # type: ignore[no-untyped-def]
     """Return whether a ray ends on a cell's floor, or passes just over it."""
     for look in range(len(_FLOOR_LOOKS)):
-        if _through(shot, foot, lift, _FLOOR_LOOKS[look]) > 0:
+        if _through(shot, foot, lift, _FLOOR_LOOKS[look], 0.0) > 0:
             return True
     return False
 
@@ -236,7 +247,11 @@ def _kept(shot, foot, lift, slices):  # type: ignore[no-untyped-def]
         bit = np.uint32(1) << np.uint32(k) if k < _SLICES else np.uint32(0)
         if slices & bit:
             run |= bit
-            state = _through(shot, foot, lift, max((k + 0.5) * step, shot.min_height))
+            state = 0
+            for i in range(len(_PROBES)):  # a nearer thing, or the image's border, may hide a part
+                if state == 0:
+                    h = max((k + 0.5 + _PROBES[i][1]) * step, shot.min_height)
+                    state = _through(shot, foot, lift, h, _PROBES[i][0] * shot.resolution)
             if state > 0:
                 passed += 1
             elif state < 0:
@@ -252,14 +267,16 @@ def _kept(shot, foot, lift, slices):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model='numpy', inline='always')
-def _through(shot, foot, lift, h):  # type: ignore[no-untyped-def]
+def _through(shot, foot, lift, h, aside):  # type: ignore[no-untyped-def]
     """
     Look at a point over a cell: 1 the ray goes through it, -1 ends there, 0 nothing is known.
+
+    ``aside`` is how far to the right of the cell's middle the point lies, metres.
 
     A ray that ends on the floor behind the point has passed it, however little behind; the
     margin of other surfaces covers the cell and the noise of depth.
     """
-    x, y, z = foot[0] + lift[0] * h, foot[1] + lift[1] * h, foot[2] + lift[2] * h
+    x, y, z = foot[0] + lift[0] * h + aside, foot[1] + lift[1] * h, foot[2] + lift[2] * h
     if z < shot.min_depth:
         return 0
     ray_x, ray_y = x / z, y / z

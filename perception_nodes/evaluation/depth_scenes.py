@@ -1,6 +1,7 @@
 """Scenes of boxes and cylinders on a floor, and the depth images that a camera has of them."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 from numba import njit
@@ -88,22 +89,38 @@ def noisy(
     :param noise: Standard deviation at 1 m.
     :param dropout: Share of pixels without a reading, away from edges.
     """
+    coarse, fine, missing, mixing = (_window(field, depth_m.shape, rng) for field in _fields())
     finite = np.isfinite(depth_m)
-    z = np.where(finite, depth_m, 0.0).astype(np.float32)
-    coarse = np.asarray(
-        cv2.GaussianBlur(rng.standard_normal(z.shape, np.float32), (0, 0), 1.0), np.float32)
-    coarse /= coarse.std()
-    fine = rng.standard_normal(z.shape, np.float32)
-    spoilt = z + noise * z * z * (0.8 * coarse + 0.6 * fine)
+    z = np.where(finite, depth_m, np.float32(0.0))
+    spoilt = z + np.float32(noise) * z * z * (
+        np.float32(0.8) * coarse + np.float32(0.6) * fine)
     mixed = cv2.blur(z, (3, 3))
     all_finite = cv2.erode(finite.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     edge = (cv2.dilate(z, np.ones((3, 3))) - cv2.erode(z, np.ones((3, 3))) > 0.05 * z + 0.02)
-    draw = rng.random(z.shape, np.float32)
-    spoilt = np.where(edge & all_finite & (draw < 0.2), mixed, spoilt)
+    spoilt = np.where(edge & all_finite & (mixing < 0.2), mixed, spoilt)
     spoilt = np.round(spoilt * 1000.0).astype(np.float32) * np.float32(0.001)
     spoilt[~finite] = depth_m[~finite]
-    spoilt[rng.random(z.shape, np.float32) < np.where(edge, 0.3, dropout)] = np.nan
+    spoilt[missing < np.where(edge, np.float32(0.3), np.float32(dropout))] = np.nan
     return spoilt
+
+
+@lru_cache(maxsize=1)
+def _fields() -> tuple[npt.NDArray[np.float32], ...]:
+    """Return a smooth and a rough normal and two uniform fields, larger than any image."""
+    rng = np.random.default_rng(0)
+    size = (1500, 2000)
+    smooth = np.asarray(
+        cv2.GaussianBlur(rng.standard_normal(size, np.float32), (0, 0), 1.0), np.float32)
+    return (smooth / smooth.std(), rng.standard_normal(size, np.float32),
+            rng.random(size, np.float32), rng.random(size, np.float32))
+
+
+def _window(
+    field: npt.NDArray[np.float32], shape: tuple[int, ...], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Return a part of a field from anywhere: drawing so many numbers anew takes long."""
+    row, column = (rng.integers(0, field.shape[i] - shape[i]) for i in range(2))
+    return field[row:row + shape[0], column:column + shape[1]]
 
 
 @njit(cache=True, error_model='numpy')

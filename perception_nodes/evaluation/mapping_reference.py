@@ -11,7 +11,8 @@ from perception_nodes.core.mapping import MappingParams, View
 from perception_nodes.core.types import CameraIntrinsics, OccupancyMap
 
 FLOOR_LOOKS_M = (0.0, 0.15)
-TAIL, JUMP, NOISE = 0.05, 0.04, 2.0
+PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
+TAIL, JUMP, LEVEL_M, NOISE = 0.05, 0.04, 0.015, 2.0
 FADED = 0.9
 
 
@@ -87,11 +88,11 @@ class ReferenceMapper:
         n = p.cells
         z = view.depth_m
         with np.errstate(invalid='ignore'):
-            height = view.ground.camera_height_m + z * (
+            height = np.float32(view.ground.camera_height_m) + z * (
                 view.rays @ view.up[:2] + view.up[2]).astype(np.float32)
             wanted = np.logical_and.reduce((
                 height >= p.min_height_m + p.min_height_slope * z, height < p.max_height_m,
-                z >= p.min_depth_m, z <= p.max_depth_m, ~_flying(z)))
+                z >= p.min_depth_m, z <= p.max_depth_m, ~_flying(z, height)))
         wanted[[0, -1]] = wanted[:, [0, -1]] = False
         depth, rays = z[wanted], view.rays[wanted]
         points = np.column_stack([rays * depth[:, None], depth])
@@ -139,9 +140,14 @@ class ReferenceMapper:
     ) -> npt.NDArray[np.bool_]:
         """Return the (M, slices) slices of M cells that are not seen through."""
         step = self.params.max_height_m / mapping.SLICES
-        middles = np.maximum((np.arange(mapping.SLICES) + 0.5) * step, self.params.min_height_m)
-        states = np.stack(
-            [self._through(view, foot + lift * h, h) for h in middles], axis=1)
+        states = np.zeros(heights.shape, int)
+        for side, up in PROBES:
+            aside = np.array([side * self.params.resolution_m, 0.0, 0.0])
+            at = np.maximum(
+                (np.arange(mapping.SLICES) + 0.5 + up) * step, self.params.min_height_m)
+            here = np.stack(
+                [self._through(view, foot + lift * h + aside, h) for h in at], axis=1)
+            states = np.where(states == 0, here, states)
         kept = np.zeros_like(heights)
         for cell, slices in enumerate(heights):
             edges = np.flatnonzero(np.diff(np.r_[0, slices.astype(int), 0]))
@@ -178,13 +184,20 @@ class ReferenceMapper:
         return np.where(inside, state, 0)
 
 
-def _flying(z: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _flying(
+    z: npt.NDArray[np.float32], height: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
     """Return which readings hang between two surfaces, at the sides or above and below."""
     flying = np.zeros(z.shape, bool)
     with np.errstate(invalid='ignore'):
         jump = JUMP * z[1:-1, 1:-1]
-        for one, other in ((z[1:-1, :-2], z[1:-1, 2:]), (z[:-2, 1:-1], z[2:, 1:-1])):
+        level = np.logical_and(*(
+            np.abs(h - height[1:-1, 1:-1]) < LEVEL_M
+            for h in (height[:-2, 1:-1], height[2:, 1:-1])))
+        beside, over = (z[1:-1, :-2], z[1:-1, 2:]), (z[:-2, 1:-1], z[2:, 1:-1])
+        for (one, other), surface in ((beside, np.zeros_like(level)), (over, level)):
             before, after = one - z[1:-1, 1:-1], other - z[1:-1, 1:-1]
-            flying[1:-1, 1:-1] |= (
-                ~(np.abs(before) <= jump) & ~(np.abs(after) <= jump) & ~(before * after > 0.0))
+            flying[1:-1, 1:-1] |= np.logical_and.reduce((
+                ~(np.abs(before) <= jump), ~(np.abs(after) <= jump), ~(before * after > 0.0),
+                np.logical_not(surface)))
     return flying
