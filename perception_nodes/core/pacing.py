@@ -2,12 +2,15 @@
 
 import time
 
+_CATCH_UP_S = 0.2
+
 
 class Pacer:
     """
     Keeps simulated time from running ahead of real time, and measures how they relate.
 
-    A simulation that is too slow is not hurried afterwards: what is lost is lost.
+    A step that takes long, because a picture was drawn, is caught up with; what a simulation that
+    is too slow loses beyond a fifth of a second is lost.
     """
 
     def __init__(self, factor: float) -> None:
@@ -29,8 +32,7 @@ class Pacer:
         now_s = time.monotonic()
         if self._due_s > now_s:
             time.sleep(self._due_s - now_s)
-        else:
-            self._due_s = now_s
+        self._due_s = max(self._due_s, now_s - _CATCH_UP_S)
 
     def real_time_factor(self) -> float:
         """Return simulated over real seconds since the last call."""
