@@ -1,9 +1,13 @@
 """The arrows between the rooms point down: what claims to be free of ROS or torch, is."""
 
+import ast
+from pathlib import Path
 import subprocess
 import sys
 
 import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'perception_nodes'
 
 BLOCKER = """
 import importlib, pkgutil, sys
@@ -62,3 +66,41 @@ def test_the_blocker_blocks():
     done = import_all('perception_nodes.core', 'numpy')
     assert done.returncode != 0
     assert 'numpy is imported here' in done.stderr
+
+
+# room: the rooms it may import from; programs (*_node.py) and cli may import from all below
+MAY_IMPORT = {
+    'core': set(),
+    'conversions': {'core'},
+    'backends': {'core'},
+    'sim': {'core'},
+    'ros': {'core', 'conversions'},
+    'evaluation': {'core', 'conversions', 'backends', 'sim'},
+    'training': {'core', 'conversions', 'backends', 'sim'},
+    'nodes': {'core', 'conversions', 'backends', 'sim', 'ros'},
+}
+
+
+def rooms_imported_by(path):
+    """Yield the room of each module of the package that a file imports, wherever it does so."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [f'{node.module}.{alias.name}' for alias in node.names]
+        for module in modules:
+            package, _, rest = module.partition('.')
+            if package == 'perception_nodes' and rest:
+                room = rest.partition('.')[0]
+                yield room if (PACKAGE / room).is_dir() else 'nodes'
+
+
+@pytest.mark.parametrize('room', MAY_IMPORT)
+def test_arrows_point_down(room):
+    """No room imports from one above it, not even inside a function."""
+    files = PACKAGE.glob('*.py') if room == 'nodes' else (PACKAGE / room).rglob('*.py')
+    wrong = {f'{path.relative_to(PACKAGE)} imports from {other}'
+             for path in files for other in rooms_imported_by(path)
+             if other not in MAY_IMPORT[room] | {room}}
+    assert not wrong
