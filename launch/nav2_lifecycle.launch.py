@@ -1,12 +1,25 @@
 """Start the perception nodes under a Nav2 lifecycle manager of their own (not run here)."""
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
 
-NODES = ('detection',)
+NODES = ('detection', 'obstacle_map')
+
+
+def start_manager(context: LaunchContext) -> list[Node]:
+    """Start a lifecycle manager of the nodes that are switched on."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    return [Node(
+        package='nav2_lifecycle_manager', executable='lifecycle_manager',
+        name='lifecycle_manager_perception', output='screen',
+        parameters=[{'autostart': True, 'use_sim_time': value('use_sim_time') == 'true',
+                     'node_names': [name for name in NODES if value(name) == 'true'],
+                     'bond_timeout': float(value('bond_timeout'))}])]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -22,9 +35,6 @@ def generate_launch_description() -> LaunchDescription:
             PythonLaunchDescriptionSource(
                 PathJoinSubstitution([ThisLaunchFileDir(), 'perception.launch.py'])),
             launch_arguments={'autostart': 'false'}.items()),
-        Node(package='nav2_lifecycle_manager', executable='lifecycle_manager',
-             name='lifecycle_manager_perception', output='screen',
-             parameters=[{'autostart': True, 'node_names': list(NODES),
-                          'use_sim_time': LaunchConfiguration('use_sim_time'),
-                          'bond_timeout': LaunchConfiguration('bond_timeout')}]),
+        # behind it, because the switches of the nodes are declared there
+        OpaqueFunction(function=start_manager),
     ])
