@@ -70,7 +70,9 @@ def run(arguments: Namespace) -> int:
     params = from_flags(DetectionParams, arguments)
     entry = find_model(params.model, 'detection', params.manifest)
     dataset = read_coco(arguments.dataset).with_classes_of(entry.class_names, arguments.renamed)
-    detector = ObjectDetector(load_model(entry, params.device), params)
+    detector = ObjectDetector(load_model(
+        entry, params.device, half_precision=params.half_precision, input_size=params.input_size),
+        params)
     answers = {'direct': _detect(detector, dataset)}
     if arguments.through_ros:
         answers['ros'] = _detect_through_ros(params, entry.class_names, dataset)

@@ -79,6 +79,8 @@ def test_a_node_that_ends_is_told_with_its_last_lines(
     ((), MODEL, 'does not know: kitty'),
     (('--map', 'kitty=cat'), 'yolo', "there is no detection model 'yolo'"),
     (('--map', 'kitty=cat', '--nms-iou', '2'), MODEL, "parameter 'nms_iou' is 2.0"),
+    (('--map', 'kitty=cat', '--half-precision'), MODEL, 'half_precision is true'),
+    (('--map', 'kitty=cat', '--input-size', '64', '64'), MODEL, 'leave input_size empty'),
 ])
 def test_wrong_input_is_one_sentence(cat_and_nothing, tmp_path, capsys, flags, model, sentence):
     assert evaluate(cat_and_nothing, tmp_path / 'o', *flags, model=model) == 1
