@@ -207,6 +207,31 @@ def test_rectified_images_use_the_rectified_camera():
     assert (k.fx, k.fy, k.cx, k.cy, k.distortion) == (400.0, 401.0, 310.0, 230.0, ())
 
 
+@pytest.mark.parametrize('padding', [0, 6])
+@pytest.mark.parametrize(('encoding', 'pixels'), [
+    ('rgb8', RGB), ('bgr8', RGB[..., ::-1]), ('rgba8', np.dstack([RGB, ALPHA])),
+    ('bgra8', np.dstack([RGB[..., ::-1], ALPHA])), ('mono8', RGB[..., 0])])
+def test_colours_are_those_of_cv_bridge(encoding, pixels, padding):
+    """Byte for byte, where there is a cv_bridge to ask."""
+    cv_bridge = pytest.importorskip(
+        'cv_bridge', reason='cv_bridge is not installed: needs a ROS install')
+    msg = image(pixels, encoding, padding=padding)
+    theirs = cv_bridge.CvBridge().imgmsg_to_cv2(msg, 'rgb8')
+    np.testing.assert_array_equal(rgb_from_msg(msg), theirs)
+
+
+@pytest.mark.parametrize('padding', [0, 6])
+@pytest.mark.parametrize('big_endian', [False, True])
+def test_depth_is_that_of_cv_bridge(padding, big_endian):
+    """Either byte order gives the numbers of cv_bridge, where there is one."""
+    cv_bridge = pytest.importorskip(
+        'cv_bridge', reason='cv_bridge is not installed: needs a ROS install')
+    mm = np.array([[1, 2, 1500], [65535, 256, 3]], np.uint16)
+    msg = image(mm, '16UC1', padding=padding, big_endian=big_endian)
+    theirs = cv_bridge.CvBridge().imgmsg_to_cv2(msg, 'passthrough')
+    np.testing.assert_array_equal(depth_m_from_msg(msg), theirs * np.float32(0.001))
+
+
 def test_exotic_encodings_go_through_cv_bridge_where_it_is(monkeypatch):
     """The bridge gets the message as it is; its RGB comes back."""
     class Bridge:
