@@ -8,7 +8,7 @@ from perception_nodes.sim.rendering import Egl
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.graph
 def test_figures_without_opengl(tmp_path, monkeypatch):
     """What cannot be measured is null; everything else is a positive number."""
     monkeypatch.setattr(benchmark_simulation, 'probe_egl', lambda: Egl(False, 'no libEGL.so.1'))
