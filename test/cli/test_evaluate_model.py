@@ -80,7 +80,6 @@ def test_a_node_that_ends_is_told_with_its_last_lines(
     (('--map', 'kitty=cat'), 'yolo', "there is no detection model 'yolo'"),
     (('--map', 'kitty=cat', '--nms-iou', '2'), MODEL, "parameter 'nms_iou' is 2.0"),
     (('--map', 'kitty=cat', '--half-precision'), MODEL, 'half_precision is true'),
-    (('--map', 'kitty=cat', '--input-size', '64', '64'), MODEL, 'leave input_size empty'),
 ])
 def test_wrong_input_is_one_sentence(cat_and_nothing, tmp_path, capsys, flags, model, sentence):
     assert evaluate(cat_and_nothing, tmp_path / 'o', *flags, model=model) == 1
@@ -88,6 +87,12 @@ def test_wrong_input_is_one_sentence(cat_and_nothing, tmp_path, capsys, flags, m
     assert sentence in said
     assert said.count('\n') == 1
     assert not (tmp_path / 'o').exists()
+
+
+def test_an_input_size_that_the_network_lacks_is_refused(cat_and_nothing, tmp_path, capsys):
+    flags = ('--map', 'kitty=cat', '--input-size', '64', '64')
+    assert evaluate(cat_and_nothing, tmp_path / 'o', *flags) == 1
+    assert 'leave input_size empty' in capsys.readouterr().err
 
 
 def test_a_map_without_names_is_wrong_usage(cat_and_nothing, tmp_path, capsys):
