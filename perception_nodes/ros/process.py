@@ -37,7 +37,8 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         rclpy.init(args=args)
     except (ValueError, RuntimeError) as error:  # rclpy's RCLError is no public name
         where = ', at '  # of rcl's own source
-        sys.exit(f'perception_nodes: cannot start: {str(error).partition(where)[0]}')
+        what = 'unknown ROS arguments ' if type(error).__name__ == 'UnknownROSArgsError' else ''
+        sys.exit(f'perception_nodes: cannot start: {what}{str(error).partition(where)[0]}')
     # OpenCV's pool spins while it waits: for images it doubles the cost and gains little
     cv2.setNumThreads(1)
     nodes: Sequence[Node] = ()
