@@ -48,6 +48,10 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         """Say that depth is what this node works on."""
         return frozenset({'depth', 'camera_info', 'transforms'})
 
+    def needs_colour(self) -> bool:
+        """Spare the transport of pictures that nobody looks at."""
+        return False
+
     def adopt(self) -> None:
         """Let heights, thresholds and memory change while running."""
         self.core.params = self.params

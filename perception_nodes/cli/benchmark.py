@@ -13,6 +13,9 @@ BENCHMARKS = {
     'graph': (
         'perception_nodes.cli.benchmark_graph',
         'CPU time and latency of images between processes and through the nodes'),
+    'map': (
+        'perception_nodes.cli.benchmark_map',
+        'what obstacle maps find, invent, keep too long and cost, beside the rules of others'),
     'simulation': (
         'perception_nodes.cli.benchmark_simulation',
         'CPU time of simulated physics and pictures, with and without OpenGL'),

@@ -76,13 +76,19 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
     zero, none = np.float32(0.0), np.float32(-1.0)
     jump_share, level = np.float32(_JUMP), np.float32(_LEVEL_M)
     in_band = np.empty(width, np.float32)  # height of the row's obstacles, -1 for the rest
+    ray_x, ray_y = np.empty(width, np.float32), np.empty(width, np.float32)
     for above_row in range(height - 2):
         row = above_row + 1
         line, above_line, below_line = depth[row], depth[above_row], depth[above_row + 2]
-        ray = rays[row]
+        if shot.bent or above_row == 0:
+            ray_x[:] = rays[row, :, 0]
+        if shot.bent:
+            ray_y[:] = rays[row, :, 1]
+        else:  # one value for the whole row: the table of rays need not be read
+            ray_y[:] = rays[row, 0, 1]
         for column in range(width):  # without branches, so that it is vectorised
             z = line[column]
-            h = base + z * (up_x * ray[column, 0] + up_y * ray[column, 1] + up_z)
+            h = base + z * (up_x * ray_x[column] + up_y * ray_y[column] + up_z)
             wanted = (h >= low + rise * z) & (h < high) & (z >= near) & (z <= far)
             in_band[column] = h if wanted else none
         for left in range(width - 2):
@@ -111,7 +117,7 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
                         + up_y * rays[above_row + 2, column, 1] + up_z)
                     if not (abs(h_above - h) < level and abs(h_below - h) < level):
                         continue
-            x, y = ray[column, 0], ray[column, 1]
+            x, y = ray_x[column], ray_y[column]
             cell_x = camera_x + z * (x_x * x + x_y * y + x_z)
             cell_y = camera_y + z * (y_x * x + y_y * y + y_z)
             if cell_x >= zero and cell_x < size and cell_y >= zero and cell_y < size:

@@ -68,7 +68,7 @@ class RgbdFrame:
     :raises ValueError: If an array has another shape or dtype than stated here.
     """
 
-    rgb: npt.NDArray[np.uint8]  # (H, W, 3)
+    rgb: npt.NDArray[np.uint8]  # (H, W, 3), black where only depth was asked for
     stamp_ns: int  # ROS time of the exposure, nanoseconds
     frame_id: str  # the camera's optical frame
     depth_m: npt.NDArray[np.float32] | None = None  # (H, W), NaN no reading, +inf beyond range

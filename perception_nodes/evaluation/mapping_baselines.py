@@ -5,6 +5,7 @@ All of them know the floor only from the transforms, and read the same depth ima
 are set as wide as ours, so that differences come from the rule and not from a default.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from numba import njit
@@ -185,7 +186,8 @@ class SliceRule:
         return self._occupied[:, :, 0]
 
 
-RULES = {'': OurRule, 'voxel_layer_': VoxelLayerRule, 'stvl_': DecayRule, 'slice_': SliceRule}
+RULES: dict[str, Callable[[MappingParams], Mapper]] = {
+    '': OurRule, 'voxel_layer_': VoxelLayerRule, 'stvl_': DecayRule, 'slice_': SliceRule}
 
 
 def _points_in_band(

@@ -168,6 +168,10 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """Return which of ``depth``, ``camera_info``, ``transforms`` the parameters ask for."""
         return frozenset()
 
+    def needs_colour(self) -> bool:
+        """Return whether the colour image is wanted; without it, depth alone makes a frame."""
+        return True
+
     def create_output(self, msg_type: Any, topic: str, qos: QoSProfile = RELIABLE) -> Any:
         """Create a publisher that is silent while the node is inactive and goes at cleanup."""
         self._outputs.append(self.create_lifecycle_publisher(msg_type, topic, qos))
@@ -291,7 +295,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             return self.resolve_topic_name(f'{camera}/{name}' if camera else name)
 
         return CameraTopics(
-            image=resolved('image'),
+            image=resolved('image') if self.needs_colour() else '',
             depth=resolved('depth') if 'depth' in wanted else '',
             camera_info=resolved('camera_info') if 'camera_info' in wanted else '',
             depth_camera_info=resolved('depth_camera_info') if 'depth' in wanted else '',

@@ -43,7 +43,7 @@ PENDING = 10
 class CameraTopics:
     """Where one camera's messages come from, as resolved names, and how they are read."""
 
-    image: str
+    image: str  # empty: depth only
     depth: str = ''  # empty: colour only
     camera_info: str = ''
     depth_camera_info: str = ''  # needed where depth is not aligned to colour
@@ -116,7 +116,7 @@ class Observation:
     """The messages of one moment, turned into a frame when somebody first asks."""
 
     def __init__(
-        self, image: Arrived[Pixels], depth: Arrived[Depth] | None,
+        self, image: Arrived[Pixels] | None, depth: Arrived[Depth] | None,
         camera_info: Arrived[CameraIntrinsics] | None,
         align: Callable[[Arrived[Depth], RgbdFrame], Depth],
     ) -> None:
@@ -143,11 +143,16 @@ class Observation:
             return self._frame
 
     def _decoded(self) -> RgbdFrame:
-        rgb = self._image.value()
-        frame = RgbdFrame(rgb, self._image.stamp_ns, self._image.frame_id)
+        if self._image is not None:
+            rgb = self._image.value()
+            frame = RgbdFrame(rgb, self._image.stamp_ns, self._image.frame_id)
+        else:
+            assert self._depth is not None
+            frame = RgbdFrame(
+                _black(self._depth.value().shape), self._depth.stamp_ns, self._depth.frame_id)
         if self._camera_info is not None:
             intrinsics = self._camera_info.value()
-            height, width = rgb.shape[:2]
+            height, width = frame.rgb.shape[:2]
             if (intrinsics.width, intrinsics.height) != (width, height):
                 raise ValueError(
                     f'camera_info is for {intrinsics.width}x{intrinsics.height} pixels, the image '
@@ -233,7 +238,8 @@ class CameraSource:
         # depth and camera_info first: they are there when the first image comes
         if topics.camera_info:
             self._attach(
-                'camera_info', hub.camera_info_feed(topics.camera_info, topics.image, topics),
+                'camera_info',
+                hub.camera_info_feed(topics.camera_info, topics.image or topics.depth, topics),
                 self._on_camera_info)
         if topics.depth_camera_info:
             self._attach(
@@ -241,8 +247,10 @@ class CameraSource:
                 hub.camera_info_feed(topics.depth_camera_info, topics.depth, topics),
                 self._on_depth_camera_info)
         if topics.depth:
-            self._attach('depth', hub.depth_feed(topics), self._on_depth)
-        self._attach('image', hub.image_feed(topics), self._on_image)
+            self._attach('depth', hub.depth_feed(topics),
+                         self._on_depth if topics.image else self._on_lone_depth)
+        if topics.image:
+            self._attach('image', hub.image_feed(topics), self._on_image)
 
     def _attach(
         self, what: str, feed: Feed[Any], callback: Callable[[Arrived[Any]], None]
@@ -265,7 +273,8 @@ class CameraSource:
         if dropped == 'no_depth' and self._depth_is_fresh():
             return (f"no depth image lies within {self.topics.tolerance_ms} ms of a colour image: "
                     "check the camera's synchronisation, or raise 'sync_tolerance_ms'")
-        missing = {'no_depth': 'depth', 'no_camera_info': 'camera_info'}.get(dropped, 'image')
+        first = 'image' if self.topics.image else 'depth'
+        missing = {'no_depth': 'depth', 'no_camera_info': 'camera_info'}.get(dropped, first)
         return self._feeds[missing][0].why_silent()
 
     def _depth_is_fresh(self) -> bool:
@@ -282,13 +291,24 @@ class CameraSource:
         self._depths.append(arrived)
         self._pair()
 
-    def _on_image(self, arrived: Arrived[Pixels]) -> None:
+    def _on_lone_depth(self, arrived: Arrived[Depth]) -> None:
+        if self._is_usable(arrived):
+            self._emit(None, arrived)
+
+    def _is_usable(self, arrived: Arrived[Any]) -> bool:
+        """Tell the listeners about an image that begins a frame; return whether it can."""
         self._notice_jump(arrived.stamp_ns)
         for listener in tuple(self.listeners):
             listener.received()
         if self.topics.camera_info and self._camera_info is None:
             self._drop('no_camera_info')
-        elif not self.topics.depth:
+            return False
+        return True
+
+    def _on_image(self, arrived: Arrived[Pixels]) -> None:
+        if not self._is_usable(arrived):
+            return
+        if not self.topics.depth:
             self._emit(arrived, None)
         else:
             if len(self._waiting) == PENDING:
@@ -346,7 +366,7 @@ class CameraSource:
         raise ValueError(not_registered(
             depth_m, depth.frame_id, frame.rgb.shape, frame.frame_id, reason))
 
-    def _emit(self, image: Arrived[Pixels], depth: Arrived[Depth] | None) -> None:
+    def _emit(self, image: Arrived[Pixels] | None, depth: Arrived[Depth] | None) -> None:
         observation = Observation(image, depth, self._camera_info, self._aligned)
         for listener in tuple(self.listeners):
             listener.deliver(observation)
@@ -448,6 +468,11 @@ class CameraHub:
         if not feed.listeners:
             self._feeds = {k: f for k, f in self._feeds.items() if f is not feed}
             feed.close()
+
+
+def _black(shape: tuple[int, ...]) -> Pixels:
+    """Return a black picture of (H, W) pixels that takes no memory."""
+    return np.broadcast_to(np.uint8(0), (*shape, 3))
 
 
 def _read_only(

@@ -33,14 +33,13 @@ def robot_at(x=0.0, y=0.0, yaw=0.0):
 
 
 class Camera:
-    """A simulated RGB-D camera on the graph."""
+    """A simulated depth camera on the graph; nobody waits for its colour image."""
 
     def __init__(self, graph, name='', frame_id=OPTICAL, base_from_camera=BASE_FROM_CAMERA):
         prefix = f'/{name}' if name else ''
         self.frame_id, self.base_from_camera = frame_id, base_from_camera
         self.info = graph.publisher(CameraInfo, f'{prefix}/camera_info', qos_profile_sensor_data)
         self.depth = graph.publisher(Image, f'{prefix}/depth', qos_profile_sensor_data)
-        self.image = graph.publisher(Image, f'{prefix}/image', qos_profile_sensor_data)
 
     def show(self, stamp_ns, solids=(BOX,), robot=None, depth=None, info=None):
         """Publish what the camera sees of a scene, or a depth image as it is."""
@@ -50,7 +49,6 @@ class Camera:
         header = header_to_msg(stamp_ns, self.frame_id)
         self.info.publish(info or intrinsics_to_msg(SMALL, header))
         self.depth.publish(image_to_msg(depth, '32FC1', header))
-        self.image.publish(image_to_msg(np.zeros((*depth.shape, 3), np.uint8), 'rgb8', header))
 
 
 class Robot:
@@ -266,3 +264,10 @@ def test_time_that_jumps_back_starts_a_new_map(graph, robot):
     robot.frames_until(
         lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == -1), camera, depth=blind)
     assert 'time jumped back' in robot.node.output
+
+
+def test_silence_names_the_depth_topic(graph, robot):
+    """The node waits for depth alone, and says so."""
+    robot = robot()
+    graph.wait_for(lambda: robot.says("nothing arrives on '/depth': no node publishes it"),
+                   'the reason')
