@@ -1,6 +1,7 @@
 """The floor in one depth image, near where the transforms say it is."""
 
 from dataclasses import dataclass
+import math
 
 from numba import njit
 import numpy as np
@@ -37,20 +38,13 @@ class Ground:
         cosine = float(np.clip(self.normal @ self.prior_normal, -1.0, 1.0))
         return float(np.degrees(np.arccos(cosine)))
 
-    @property
-    def levelling(self) -> npt.NDArray[np.float64]:
-        """Return the (3, 3) turn that makes the floor that is seen parallel to the expected."""
-        axis = np.cross(self.normal, self.prior_normal)
-        cosine = float(self.normal @ self.prior_normal)
-        cross = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]],
-                          [-axis[1], axis[0], 0.0]])
-        return np.asarray(np.eye(3) + cross + cross @ cross / (1.0 + cosine))
+    def levelled(self, rotation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """
+        Return a (3, 3) rotation into the map's axes, corrected by what the floor tells.
 
-
-def expected_ground(map_from_camera: npt.NDArray[np.float64], floor: Plane) -> Ground:
-    """Return the floor as the transforms alone have it."""
-    height = floor.normal @ map_from_camera[:3, 3] - floor.offset_m
-    return Ground(floor.normal, floor.normal, float(height), 0)
+        After it, the floor that is seen is parallel to the expected one.
+        """
+        return np.asarray(_levelled(self.normal, self.prior_normal, rotation))
 
 
 def find_ground(
@@ -73,28 +67,49 @@ def find_ground(
     :param floor: Where the transforms expect the floor, in the map's axes.
     :return: The floor; the expected one where too little of it is in view.
     """
-    expected = expected_ground(map_from_camera, floor)
-    across = _across(floor.normal)
-    # rows: how far along each of the two directions in the floor, and above it
-    axes = np.stack([*across, floor.normal]) @ map_from_camera[:3, :3]
-    found = _fit(
-        depth_m[::_STEP, ::_STEP], rays[::_STEP, ::_STEP], axes, expected.camera_height_m,
-        np.tan(np.radians(tilt_deg)), offset_m)
-    slope_a, slope_b, offset, readings = found
-    if readings == 0:
-        return expected
-    tilted = floor.normal - slope_a * across[0] - slope_b * across[1]
-    length = float(np.linalg.norm(tilted))
-    height = (expected.camera_height_m - offset) / length
-    return Ground(floor.normal, tilted / length, float(height), int(readings))
+    normal, height, readings = _find(
+        depth_m, rays, map_from_camera, floor.normal, floor.offset_m,
+        math.tan(math.radians(tilt_deg)), offset_m)
+    return Ground(floor.normal, normal, height, readings)
 
 
-def _across(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return two directions (2, 3) at right angles to a normal and to each other."""
-    helper = np.array([1.0, 0.0, 0.0] if abs(normal[0]) < 0.9 else [0.0, 1.0, 0.0])
-    first = helper - normal * (normal @ helper)
-    first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(normal, first)])
+@njit(cache=True)
+def _find(  # type: ignore[no-untyped-def]
+    depth, rays, map_from_camera, expected, expected_offset, most_slope, most_offset,
+):
+    """Return the floor's normal, the camera's height over it, and how many readings it has."""
+    height = -expected_offset
+    for i in range(3):
+        height += expected[i] * map_from_camera[i, 3]
+    # two directions in the floor, at right angles
+    helper = np.zeros(3)
+    helper[0 if abs(expected[0]) < 0.9 else 1] = 1.0
+    first = np.cross(expected, helper)
+    first /= np.sqrt((first * first).sum())
+    across = np.stack((first, np.cross(expected, first), expected))
+    axes = np.zeros((3, 3))  # the same, and the way up, in the camera's axes
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                axes[i, j] += across[i, k] * map_from_camera[k, j]
+    slope_a, slope_b, offset, readings = _fit(
+        depth[::_STEP, ::_STEP], rays[::_STEP, ::_STEP], axes, height, most_slope, most_offset)
+    tilted = expected - slope_a * across[0] - slope_b * across[1]
+    length = np.sqrt((tilted * tilted).sum())
+    return tilted / length, (height - offset) / length, readings
+
+
+@njit(cache=True)
+def _levelled(normal, expected, rotation):  # type: ignore[no-untyped-def]
+    """Return ``rotation`` followed by the smallest turn that takes one normal to the other."""
+    axis = np.cross(normal, expected)
+    cosine = (normal * expected).sum()
+    turned = np.empty((3, 3))
+    for column in range(3):
+        v = np.array([rotation[0, column], rotation[1, column], rotation[2, column]])
+        once = np.cross(axis, v)
+        turned[:, column] = v + once + np.cross(axis, once) / (1.0 + cosine)
+    return turned
 
 
 @njit(cache=True)

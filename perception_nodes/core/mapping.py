@@ -28,6 +28,7 @@ SLICES = 32  # of the height of each cell, one bit each
 NO_CLASS = 255
 # depth whose median is outside is in another unit
 _PLAUSIBLE_M = (0.05, 100.0)
+_LEAST_SAMPLE = 20
 _POINT_STEP, _RAY_STEP = 2, 4  # pixels between the points that are published
 _BEAMS = 720
 _METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
@@ -95,7 +96,7 @@ class View:
     @cached_property
     def turn(self) -> npt.NDArray[np.float64]:
         """Return the (3, 3) turn from the camera's axes to the map's, levelled."""
-        return np.ascontiguousarray(self.ground.levelling @ self.map_from_camera[:3, :3])
+        return self.ground.levelled(self.map_from_camera)
 
     @cached_property
     def rays(self) -> npt.NDArray[np.float32]:
@@ -163,6 +164,7 @@ class ObstacleMapper:
             be metres.
         """
         check_size(depth_m, intrinsics)
+        depth_m = _read_only(depth_m)
         check_plausible(depth_m)
         p = self.params
         normal = np.ascontiguousarray(map_from_base[:3, 2])
@@ -170,7 +172,7 @@ class ObstacleMapper:
         ground = find_ground(
             depth_m, pixel_rays(intrinsics), map_from_camera, floor,
             p.ground_tilt_deg, p.ground_offset_m)
-        return View(_read_only(depth_m), intrinsics, map_from_camera, ground)
+        return View(depth_m, intrinsics, map_from_camera, ground)
 
     def move(self, map_from_base: npt.NDArray[np.float64], stamp_ns: int) -> bool:
         """
@@ -198,8 +200,7 @@ class ObstacleMapper:
         n = self.params.cells
         column, row = self._origin
         shot = self._shot(view)
-        kernels.count(shot, self._counts, self._seen)
-        kernels.update(
+        kernels.integrate(
             shot, column % n, row % n, self._counts, self._seen, self._log_odds, self._heights,
             (HIT, MISS, SUREST_FREE, SUREST_OCCUPIED, OCCUPIED))
 
@@ -304,20 +305,16 @@ def check_plausible(depth_m: npt.NDArray[np.float32]) -> None:
     :raises ValueError: If it holds no reading at all, or its numbers are too large or too small
         for metres.
     """
-    sample = depth_m[4::16, 4::16]
-    readings = sample[sample > 0.0]
-    if not readings.size and not (depth_m > 0.0).any():
+    readings, finite, small, large = kernels.census(depth_m, *_PLAUSIBLE_M)
+    if readings == 0 and not (depth_m > 0.0).any():
         raise ValueError(
             'the depth image holds no reading: is the camera covered, too close to everything, '
             'or its depth stream without texture or light?')
-    finite = readings[np.isfinite(readings)]
-    if finite.size < 20:
-        return
-    median = float(np.median(finite))
-    if not _PLAUSIBLE_M[0] <= median <= _PLAUSIBLE_M[1]:
+    if finite >= _LEAST_SAMPLE and 2 * max(small, large) > finite:
         raise ValueError(
-            f'the median of the depth image is {median:.4g} m, which no camera sees: 32FC1 must '
-            'hold metres and 16UC1 millimetres; ask the driver for that unit')
+            f'the median of the depth image is {np.median(depth_m[np.isfinite(depth_m)]):.4g} m, '
+            'which no camera sees: 32FC1 must hold metres and 16UC1 millimetres; ask the driver '
+            'for that unit')
 
 
 def _read_only(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -48,6 +48,30 @@ class Shot(NamedTuple):
     noise: float  # of depth at 1 m
 
 
+@njit(cache=True)
+def census(depth, small, large):  # type: ignore[no-untyped-def]
+    """Return how many of some readings there are: all, finite, below and above two limits."""
+    readings = finite = below = above = 0
+    for row in range(4, depth.shape[0], 16):
+        for column in range(4, depth.shape[1], 16):
+            z = depth[row, column]
+            readings += z > 0.0
+            if 0.0 < z < np.inf:
+                finite += 1
+                below += z < small
+                above += z > large
+    return readings, finite, below, above
+
+
+@njit(cache=True, error_model='numpy')
+def integrate(  # type: ignore[no-untyped-def]
+    shot, first_column, first_row, counts, seen, log_odds, heights, odds,
+):
+    """Count the obstacles of one view and take it over into the map."""
+    count(shot, counts, seen)
+    update(shot, first_column, first_row, counts, seen, log_odds, heights, odds)
+
+
 @njit(cache=True, error_model='numpy')
 def count(shot, counts, seen):  # type: ignore[no-untyped-def]
     """
