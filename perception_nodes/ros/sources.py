@@ -231,6 +231,7 @@ class CameraSource:
         self._hub = hub
         self._camera_info: Arrived[CameraIntrinsics] | None = None
         self._depth_camera_info: Arrived[CameraIntrinsics] | None = None
+        self._held: Arrived[Any] | None = None  # until there is a camera_info
         self._waiting: deque[Arrived[Pixels]] = deque()
         self._depths: deque[Arrived[Depth]] = deque(maxlen=PENDING)
         self._last_stamp_ns: int | None = None
@@ -248,9 +249,9 @@ class CameraSource:
                 self._on_depth_camera_info)
         if topics.depth:
             self._attach('depth', hub.depth_feed(topics),
-                         self._on_depth if topics.image else self._on_lone_depth)
+                         self._on_depth if topics.image else self._on_first)
         if topics.image:
-            self._attach('image', hub.image_feed(topics), self._on_image)
+            self._attach('image', hub.image_feed(topics), self._on_first)
 
     def _attach(
         self, what: str, feed: Feed[Any], callback: Callable[[Arrived[Any]], None]
@@ -283,6 +284,9 @@ class CameraSource:
 
     def _on_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
         self._camera_info = arrived
+        held, self._held = self._held, None
+        if held is not None:
+            self._proceed(held)
 
     def _on_depth_camera_info(self, arrived: Arrived[CameraIntrinsics]) -> None:
         self._depth_camera_info = arrived
@@ -291,24 +295,22 @@ class CameraSource:
         self._depths.append(arrived)
         self._pair()
 
-    def _on_lone_depth(self, arrived: Arrived[Depth]) -> None:
-        if self._is_usable(arrived):
-            self._emit(None, arrived)
-
-    def _is_usable(self, arrived: Arrived[Any]) -> bool:
-        """Tell the listeners about an image that begins a frame; return whether it can."""
+    def _on_first(self, arrived: Arrived[Any]) -> None:
+        """Take the image that a frame begins with: colour, or depth where that is all."""
         self._notice_jump(arrived.stamp_ns)
         for listener in tuple(self.listeners):
             listener.received()
-        if self.topics.camera_info and self._camera_info is None:
-            self._drop('no_camera_info')
-            return False
-        return True
-
-    def _on_image(self, arrived: Arrived[Pixels]) -> None:
-        if not self._is_usable(arrived):
+        if not self.topics.camera_info or self._camera_info is not None:
+            self._proceed(arrived)
             return
-        if not self.topics.depth:
+        if self._held is not None:
+            self._drop('no_camera_info')
+        self._held = arrived  # the first camera_info is often just behind
+
+    def _proceed(self, arrived: Arrived[Any]) -> None:
+        if not self.topics.image:
+            self._emit(None, arrived)
+        elif not self.topics.depth:
             self._emit(arrived, None)
         else:
             if len(self._waiting) == PENDING:
@@ -339,6 +341,7 @@ class CameraSource:
         last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
         if last_ns is not None and stamp_ns < last_ns - JUMP_BACK_NS:
             self._waiting.clear()
+            self._held = None
             self._depths = deque(
                 (d for d in self._depths if d.stamp_ns < last_ns - JUMP_BACK_NS), PENDING)
             for listener in tuple(self.listeners):
