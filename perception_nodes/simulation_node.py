@@ -1,5 +1,6 @@
 """Publish what a simulated robot senses, drive it by cmd_vel, and tell the truth beside it."""
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class SimulationParams(SimulatorParams):
     real_time_factor: float = param(
         1.0, 'Simulated seconds for each real one; 0 for as fast as possible.', ge=0.0)
     camera_rate_hz: float = param(10.0, 'Rate of the cameras.', unit='Hz', ge=0.1, le=100.0)
+    camera_latency_ms: float = param(
+        0.0, 'How long after its stamp a picture is published.', unit='ms', ge=0.0, le=2000.0)
     scan_rate_hz: float = param(10.0, 'Rate of the lidar.', unit='Hz', ge=0.1, le=100.0)
     odometry_rate_hz: float = param(
         50.0, 'Rate of odometry and transforms.', unit='Hz', ge=0.1, le=100.0)
@@ -87,6 +90,8 @@ class SimulationNode(Node):
         self._failure = ''
         self._command = VelocityCommand()
         self._stamp_ns, self._commanded_ns = 0, -1
+        # pictures and when they arrive, nanoseconds of simulated time
+        self._on_their_way: deque[tuple[int, Callable[[], None]]] = deque()
         self._stopping, self._wants_reset = threading.Event(), threading.Event()
         self._reset_done = threading.Event()
         self._create_outputs()
@@ -206,6 +211,7 @@ class SimulationNode(Node):
         """Publish what holds for the whole scene."""
         self._stamp_ns, self._commanded_ns = simulator.stamp_ns, -1
         self._due = dict.fromkeys(('odometry', 'scan', 'camera'), 0)
+        self._on_their_way.clear()
         mounts = simulator.mounts
         links = [('base_link', 'laser', mounts.base_from_laser),
                  ('base_link', 'camera_link', mounts.base_from_camera_link),
@@ -231,6 +237,8 @@ class SimulationNode(Node):
             for camera in simulator.cameras:
                 self._publish_camera(simulator, camera)
                 self._publish_truth(simulator, camera)
+        while self._on_their_way and self._on_their_way[0][0] <= stamp_ns:
+            self._on_their_way.popleft()[1]()
 
     def _is_due(self, stream: str, rate_hz: float) -> bool:
         if self._stamp_ns < self._due[stream]:
@@ -278,10 +286,15 @@ class SimulationNode(Node):
         if not is_wanted and not count:
             return
         sensed = sense()
-        if is_wanted:
-            self._hub.hand_over(topic, Arrived.decoded(to_array(sensed), stamp_ns, frame))
-        if count:
-            output.publish(to_msg(sensed, encode.header_to_msg(stamp_ns, frame)))
+
+        def deliver() -> None:
+            if is_wanted:
+                self._hub.hand_over(topic, Arrived.decoded(to_array(sensed), stamp_ns, frame))
+            if count:
+                output.publish(to_msg(sensed, encode.header_to_msg(stamp_ns, frame)))
+
+        self._on_their_way.append(
+            (stamp_ns + round(self.params.camera_latency_ms * 1e6), deliver))
 
     def _publish_truth(self, simulator: Simulator, camera: str) -> None:
         outputs = self._truth[camera]

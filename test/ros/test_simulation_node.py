@@ -129,6 +129,22 @@ def test_reset_starts_the_scene_of_the_seed_at_time_zero(graph, start_node):
         for before, after in zip(clocks, clocks[1:], strict=False)), 'time to jump back')
 
 
+def test_pictures_can_come_late(graph, start_node):
+    """The stamp stays that of the exposure; what is late is the arrival."""
+    start_node('simulation_node', *SMALL, '-p', 'camera_latency_ms:=200.0')
+    clocks = graph.collect(Clock, '/clock')
+    behind = []
+
+    def arrived(msg):
+        if clocks:
+            behind.append(seconds(clocks[-1].clock) - seconds(msg.header.stamp))
+
+    graph.node.create_subscription(
+        Image, '/camera/color/image_raw', arrived, qos_profile_sensor_data)
+    graph.wait_for(lambda: len(behind) >= 5, 'five pictures')
+    assert 0.15 < sorted(behind)[2] < 0.4
+
+
 def test_an_unknown_world_is_said(graph, start_node):
     """The node lives and says why nothing comes."""
     start_node('simulation_node', '-p', 'world:=moon')
