@@ -1,11 +1,17 @@
 """Publish where a robot cannot go, from depth images."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.conversions.decode import (
+    class_names_from_msg,
+    ids_from_msg,
+    stamp_ns_from_msg,
+)
 from perception_nodes.conversions.encode import (
     header_to_msg,
     laser_scan_to_msg,
@@ -18,14 +24,18 @@ from perception_nodes.core.types import RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED
 from perception_nodes.ros.process import run
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import LaserScan, PointCloud2
+from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from vision_msgs.msg import LabelInfo
+
+_REMEMBERED_VIEWS = 15  # for masks that are as much older than the newest depth
 
 
 class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
     """
     Maps obstacles from the depth of one or more cameras into one grid.
 
-    Publishes ``~/map``, ``~/obstacles``, ``~/clearing`` and ``~/scan``.
+    Publishes ``~/map``, ``~/obstacles``, ``~/clearing`` and ``~/scan``, and with the masks of a
+    segmentation ``~/class_map``.
     """
 
     Params = MappingParams
@@ -42,7 +52,28 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
             PointCloud2, 'clearing', qos_profile_sensor_data)
         self.scans = self.create_output(LaserScan, '~/scan', qos_profile_sensor_data)
         warm_up(self.params)
-        return ObstacleMapper(self.params)
+        mapper = ObstacleMapper(self.params)
+        if self.params.use_mask:
+            self._listen_to_masks(mapper)
+        return mapper
+
+    def _listen_to_masks(self, mapper: ObstacleMapper) -> None:
+        """Wait for masks, which come later than the depth of their moment."""
+        self.class_maps = self.create_output(OccupancyGrid, '~/class_map', LATCHED)
+        self._shown: deque[tuple[str, int, View]] = deque(maxlen=_REMEMBERED_VIEWS)
+        self._masks: deque[tuple[str, Any]] = deque(maxlen=_REMEMBERED_VIEWS)
+        for camera in self.obstacles:
+            def keep(msg: Image, camera: str = camera) -> None:
+                self._masks.append((camera, msg))
+            self.create_input(
+                Image, f'{camera}/mask'.lstrip('/'), keep, qos_profile_sensor_data)
+        self.create_input(LabelInfo, 'label_info', self._on_label_info, LATCHED)
+
+    def _on_label_info(self, msg: LabelInfo) -> None:
+        try:
+            self.core.set_class_names(class_names_from_msg(msg))
+        except ValueError as error:
+            self.get_logger().error(f"parameter 'class_rules' {error}")
 
     def extra_inputs(self) -> frozenset[str]:
         """Say that depth is what this node works on."""
@@ -59,6 +90,8 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
     def reset(self) -> None:
         """Forget the map of another time."""
         self.core.reset()
+        if self.params.use_mask:
+            self._shown.clear()
 
     def process(self, frames: Mapping[str, RgbdFrame]) -> None:
         """Map the newest depth image of each camera, and publish the map once."""
@@ -78,6 +111,10 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
             views[camera], stamp_ns = view, frame.stamp_ns
         if not views:
             return
+        if self.params.use_mask:
+            self._shown.extend((camera, frames[camera].stamp_ns, v) for camera, v in views.items())
+            self._label()
+            self.class_maps.publish(occupancy_to_msg(self.core.class_map(), stamp_ns))
         self.maps.publish(occupancy_to_msg(self.core.occupancy(), stamp_ns))
         for camera, view in views.items():
             self._publish_points(camera, view, frames[camera])
@@ -102,6 +139,18 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
             map_from_base[:2, 3] = map_from_camera[:2, 3]
         view = self.core.view(frame.depth_m, frame.intrinsics, map_from_camera, map_from_base)
         return view, map_from_base
+
+    def _label(self) -> None:
+        """Use the masks that have come for views of the last moments."""
+        while self._masks:
+            camera, msg = self._masks.popleft()
+            stamp_ns = stamp_ns_from_msg(msg.header.stamp)
+            view = next((v for c, s, v in self._shown if (c, s) == (camera, stamp_ns)), None)
+            try:
+                if view is not None:
+                    self.core.label(view, ids_from_msg(msg))
+            except ValueError as error:
+                self.fail(camera, error)
 
     def _publish_points(self, camera: str, view: View, frame: RgbdFrame) -> None:
         header = header_to_msg(frame.stamp_ns, frame.frame_id)

@@ -1,10 +1,12 @@
 """Obstacle maps from depth: a rolling grid of log-odds that forgets what it sees through."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import math
+from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import mapping_kernels as kernels
@@ -17,6 +19,12 @@ from perception_nodes.core.geometry import (
 )
 from perception_nodes.core.ground import find_ground, Ground
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.semantics import (
+    class_table,
+    NO_CLASS,
+    OCCUPIED_COST,
+    parse_rules,
+)
 from perception_nodes.core.types import CameraIntrinsics, LaserRanges, OccupancyMap
 
 # the log-odds that one look adds or takes, and the range they stay in: a cell that was surely
@@ -25,10 +33,13 @@ HIT, MISS = 1.5, 1.5
 SUREST_FREE, SUREST_OCCUPIED = -1.0, 2.0
 FREE, OCCUPIED = -0.4, 0.4  # what is between is unknown
 SLICES = 32  # of the height of each cell, one bit each
-NO_CLASS = 255
 # depth whose median is outside is in another unit
 _PLAUSIBLE_M = (0.05, 100.0)
 _LEAST_SAMPLE = 20
+_NO_NAMES: Mapping[int, str] = {}
+_MOST_PUBLISHED_CLASS = 127  # of an OccupancyGrid
+_INFLATION_DECAY = 4.6  # from 99 to 1 over the radius
+T = TypeVar('T', bound=np.generic)
 _POINT_STEP, _RAY_STEP = 2, 4  # pixels between the points that are published
 _BEAMS = 720
 _METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
@@ -77,6 +88,27 @@ class MappingParams(Params):
     max_speed_mps: float = param(
         5.0, 'A robot that is faster was moved: the map starts again.', unit='m/s', ge=0.1,
         dynamic=True)
+
+    inflation_radius_m: float = param(
+        0.0, 'Distance within which cells cost the more, the nearer an obstacle is; 0: none.',
+        unit='m', ge=0.0, le=5.0, dynamic=True)
+    use_mask: bool = param(
+        False, 'Give cells the class that a segmentation mask shows there (topics mask and '
+        'label_info).')
+    class_rules: tuple[str, ...] = param(
+        (), "What classes mean, such as 'person memory_s=2 margin_m=0.3' or 'grass cost=30'; also "
+        'weight, 0 of which never marks. Needs use_mask.', dynamic=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            rules = parse_rules(self.class_rules)
+        except ValueError as error:
+            raise ValueError(f"parameter 'class_rules': {error}") from None
+        if rules and not self.use_mask:
+            raise ValueError(
+                "parameter 'class_rules' is set, but 'use_mask' is false: without a mask there "
+                'are no classes')
 
     @property
     def cells(self) -> int:
@@ -128,8 +160,9 @@ class ObstacleMapper:
     the map are touched.
     """
 
-    def __init__(self, params: MappingParams) -> None:
+    def __init__(self, params: MappingParams, class_names: Mapping[int, str] = _NO_NAMES) -> None:
         self.params = params
+        self.set_class_names(class_names)
         n = params.cells
         self._log_odds = np.zeros((n, n), np.float32)
         self._heights = np.zeros((n, n), np.uint32)  # one bit for each slice with an obstacle
@@ -137,6 +170,17 @@ class ObstacleMapper:
         self._counts = np.zeros((n, n), np.int32)
         self._seen = np.zeros((n, n), np.uint32)
         self._reset_where()
+
+    def set_class_names(self, class_names: Mapping[int, str]) -> None:
+        """
+        Learn what the ids of masks mean; without names, only rules for numbers count.
+
+        :raises ValueError: If a rule is for a class that is not among them.
+        """
+        rules = parse_rules(self.params.class_rules)
+        if not class_names:
+            rules = {name: rule for name, rule in rules.items() if name.isdecimal()}
+        self._table = class_table(rules, class_names)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -188,7 +232,9 @@ class ObstacleMapper:
         if jumped:
             self.reset()
         elif self._centre_m is not None:
-            kernels.fade(self._log_odds, self._heights, self._decay(elapsed_s), OCCUPIED)
+            kernels.fade(
+                self._log_odds, self._heights, self._classes, elapsed_s, self.params.memory_s,
+                self._table.memories_s, OCCUPIED)
         self._centre_m, self._stamp_ns = centre, max(stamp_ns, self._stamp_ns)
         n, resolution = self.params.cells, self.params.resolution_m
         first = np.floor(centre / resolution).astype(int) - n // 2
@@ -202,6 +248,7 @@ class ObstacleMapper:
         shot = self._shot(view)
         kernels.integrate(
             shot, column % n, row % n, self._counts, self._seen, self._log_odds, self._heights,
+            self._classes, self._table.weights,
             (HIT, MISS, SUREST_FREE, SUREST_OCCUPIED, OCCUPIED))
 
     def _shot(self, view: View) -> kernels.Shot:
@@ -218,12 +265,65 @@ class ObstacleMapper:
             min_points=float(p.min_points), min_area=p.min_area_cm2 * 1e-4 * k.fx * k.fy,
             noise=p.depth_noise)
 
-    def occupancy(self) -> OccupancyMap:
-        """Return the map as it is now: 0 free, 100 occupied, -1 unknown."""
-        n, resolution = self.params.cells, self.params.resolution_m
-        cells = np.empty((n, n), np.int8)
+    def label(self, view: View, ids: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+        """
+        Take over what things are, from a mask of the image that a view was made of.
+
+        :param ids: (H, W) class of each pixel; 255 and more are no class.
+        :raises ValueError: If the mask has another size than the depth image.
+        """
+        check_size(ids, view.intrinsics)
+        n = self.params.cells
         column, row = self._origin
-        kernels.publishable(self._log_odds, column % n, row % n, FREE, OCCUPIED, cells)
+        kernels.classify(
+            self._shot(view), _read_only(ids), _POINT_STEP, column % n, row % n, self._log_odds,
+            self._classes, OCCUPIED)
+
+    def occupancy(self) -> OccupancyMap:
+        """
+        Return the map as it is now: 0 free, -1 unknown, else the cost of what is there.
+
+        That is 100, unless a class has another; about obstacles also their margin or inflation.
+        """
+        cells = np.empty(self._log_odds.shape, np.int8)
+        n = self.params.cells
+        column, row = self._origin
+        kernels.publishable(
+            self._log_odds, self._classes, self._table.costs, column % n, row % n, FREE, OCCUPIED,
+            cells)
+        if self._table.margins_m:
+            self._widen(cells)
+        if self.params.inflation_radius_m > 0.0:
+            inflate(cells, self.params.inflation_radius_m / self.params.resolution_m)
+        return self._as_map(cells)
+
+    def class_map(self) -> OccupancyMap:
+        """Return the class of each cell, -1 where none is known or the cell is unknown."""
+        known = (self._log_odds > OCCUPIED) | (self._log_odds < FREE)
+        is_class = known & (self._classes <= _MOST_PUBLISHED_CLASS)
+        classes = np.where(is_class, self._classes, np.uint8(NO_CLASS)).astype(np.int8)
+        return self._as_map(self._in_order(classes))
+
+    def _widen(self, cells: npt.NDArray[np.int8]) -> None:
+        """Put the margin of each class that has one around its obstacles."""
+        classes = self._in_order(self._classes)
+        occupied = self._in_order(self._log_odds) > OCCUPIED
+        for class_id, margin_m in self._table.margins_m.items():
+            reach = round(margin_m / self.params.resolution_m)
+            disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+            there = (occupied & (classes == class_id)).astype(np.uint8)
+            wide = cv2.dilate(there, disc) > 0
+            cells[wide] = np.maximum(cells[wide], self._table.costs[class_id])
+
+    def _in_order(self, plane: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Return an array of all cells as the map lies."""
+        n = self.params.cells
+        column, row = self._origin
+        return np.roll(plane, (-(row % n), -(column % n)), axis=(0, 1))
+
+    def _as_map(self, cells: npt.NDArray[np.int8]) -> OccupancyMap:
+        resolution = self.params.resolution_m
+        column, row = self._origin
         return OccupancyMap(
             cells, resolution, (column * resolution, row * resolution), self.params.map_frame)
 
@@ -275,9 +375,6 @@ class ObstacleMapper:
             ranges, increment / 2.0 - math.pi, increment, 0.0, max(p.max_depth_m, p.size_m),
             stamp_ns, p.base_frame or p.map_frame)
 
-    def _decay(self, elapsed_s: float) -> float:
-        return math.exp(-elapsed_s / self.params.memory_s)
-
     def _scroll(self, origin: tuple[int, int]) -> None:
         """Move the map's first cell, and make unknown what comes in."""
         n = self.params.cells
@@ -288,6 +385,19 @@ class ObstacleMapper:
             self._log_odds[at] = 0.0
             self._heights[at] = 0
             self._classes[at] = NO_CLASS
+
+
+def inflate(cells: npt.NDArray[np.int8], radius: float) -> None:
+    """
+    Let cells near an obstacle cost something: 99 next to it, 1 at the radius, in place.
+
+    :param cells: (N, N) int8; those that are free or unknown and within reach are changed.
+    :param radius: In cells.
+    """
+    distance = cv2.distanceTransform((cells != OCCUPIED_COST).astype(np.uint8), cv2.DIST_L2, 5)
+    reached = (distance > 0.0) & (distance <= radius)
+    cost = np.round(99.0 * np.exp(-_INFLATION_DECAY * distance[reached] / radius)).astype(np.int8)
+    cells[reached] = np.maximum(cells[reached], np.maximum(cost, 1))
 
 
 @lru_cache(maxsize=8)
@@ -317,9 +427,9 @@ def check_plausible(depth_m: npt.NDArray[np.float32]) -> None:
             'for that unit')
 
 
-def _read_only(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _read_only(image: npt.NDArray[T]) -> npt.NDArray[T]:
     """Return a view that is always of one type to the compiler."""
-    same = np.ascontiguousarray(depth_m).view()
+    same = np.ascontiguousarray(image).view()
     same.flags.writeable = False
     return same
 
@@ -335,5 +445,6 @@ def warm_up(params: MappingParams) -> None:
     for _ in range(2):
         mapper.move(np.eye(4), 0)
         mapper.integrate(view)
+    mapper.label(view, np.zeros((48, 64), np.uint8))
     mapper.occupancy()
     mapper.sweep([view], np.eye(4), 0)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from perception_nodes.core.geometry import distort
 
 _SLICES = 32
+_NO_CLASS = 255
 _FLOOR_LOOKS = (0.0, 0.15)  # heights at which a cell without obstacle is looked through
 # where a slice of a cell is looked through, until something is known: aside and up, in its size
 _PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
@@ -65,11 +66,12 @@ def census(depth, small, large):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model='numpy')
 def integrate(  # type: ignore[no-untyped-def]
-    shot, first_column, first_row, counts, seen, log_odds, heights, odds,
+    shot, first_column, first_row, counts, seen, log_odds, heights, classes, weights, odds,
 ):
     """Count the obstacles of one view and take it over into the map."""
     count(shot, counts, seen)
-    update(shot, first_column, first_row, counts, seen, log_odds, heights, odds)
+    update(
+        shot, first_column, first_row, counts, seen, log_odds, heights, classes, weights, odds)
 
 
 @njit(cache=True, error_model='numpy')
@@ -152,7 +154,7 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model='numpy')
 def update(  # type: ignore[no-untyped-def]
-    shot, first_column, first_row, counts, seen, log_odds, heights, odds,
+    shot, first_column, first_row, counts, seen, log_odds, heights, classes, weights, odds,
 ):
     """
     Take one view's marks and free rays over into the map.
@@ -184,8 +186,13 @@ def update(  # type: ignore[no-untyped-def]
                 foot[i] = along_x[i] * dx + along_y[i] * dy - lift[i] * shot.camera_height
             if readings >= shot.min_points and _is_marked(
                     shot, counts, row, column, foot[2] + 0.25 * lift[2] * shot.max_height):
-                log_odds[at_row, at_column] = min(highest, known + hit)
-                heights[at_row, at_column] = before | seen[row, column]
+                weight = weights[classes[at_row, at_column]]
+                if weight > 0.0:
+                    log_odds[at_row, at_column] = min(highest, known + hit * weight)
+                    heights[at_row, at_column] = before | seen[row, column]
+                else:  # it may be there, it is in nobody's way
+                    log_odds[at_row, at_column] = min(known, 0.0)
+                    heights[at_row, at_column] = 0
                 continue
             if _out_of_view(shot, foot, lift):
                 continue
@@ -199,8 +206,9 @@ def update(  # type: ignore[no-untyped-def]
             if free:
                 known = max(lowest, known - miss)
                 log_odds[at_row, at_column] = known
-                if known < occupied:
+                if before != 0 and known < occupied:  # what was there has gone, with its class
                     heights[at_row, at_column] = 0
+                    classes[at_row, at_column] = _NO_CLASS
 
 
 @njit(cache=True, error_model='numpy', inline='always')
@@ -337,21 +345,27 @@ def _through(shot, foot, lift, h, aside):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def fade(log_odds, heights, decay, occupied):  # type: ignore[no-untyped-def]
-    """Let all cells return towards unknown."""
+def fade(  # type: ignore[no-untyped-def]
+    log_odds, heights, classes, elapsed_s, memory_s, memories_s, occupied,
+):
+    """Let all cells return towards unknown, each class in its own time."""
+    decays = np.empty(len(memories_s), np.float32)
+    for i in range(len(decays)):
+        decays[i] = np.exp(-elapsed_s / (memories_s[i] if memories_s[i] > 0.0 else memory_s))
     for row in range(len(log_odds)):
         for column in range(len(log_odds)):
-            known = log_odds[row, column] * decay
+            known = log_odds[row, column] * decays[classes[row, column]]
             log_odds[row, column] = known
             if heights[row, column] and known < occupied:
                 heights[row, column] = 0
+                classes[row, column] = _NO_CLASS
 
 
 @njit(cache=True)
 def publishable(  # type: ignore[no-untyped-def]
-    log_odds, first_column, first_row, free, occupied, cells,
+    log_odds, classes, costs, first_column, first_row, free, occupied, cells,
 ):
-    """Write 0, 100 and -1 into ``cells``, in the map's order."""
+    """Write 0 for free, a cost for occupied, -1 for unknown into ``cells``, in the map's order."""
     n = len(log_odds)
     for row in range(n):
         at_row = (first_row + row) % n
@@ -361,11 +375,53 @@ def publishable(  # type: ignore[no-untyped-def]
                 at_column -= n
             known = log_odds[at_row, at_column]
             if known > occupied:
-                cells[row, column] = 100
+                cells[row, column] = costs[classes[at_row, at_column]]
             elif known < free:
                 cells[row, column] = 0
             else:
                 cells[row, column] = -1
+
+
+@njit(cache=True, error_model='numpy')
+def classify(  # type: ignore[no-untyped-def]
+    shot, ids, step, first_column, first_row, log_odds, classes, occupied,
+):
+    """
+    Give each cell in view the class of most of its readings: of its obstacle, or of its floor.
+
+    The majority is found in one pass (Boyer and Moore 1981).
+    """
+    n = len(log_odds)
+    votes = np.zeros((n, n), np.int32)
+    chosen = np.full((n, n), _NO_CLASS, np.uint8)
+    for row in range(step // 2, shot.depth.shape[0], step):
+        for column in range(step // 2, shot.depth.shape[1], step):
+            z = shot.depth[row, column]
+            label = ids[row, column]
+            if label >= _NO_CLASS or not shot.min_depth <= z <= shot.max_depth:
+                continue
+            x, y = shot.rays[row, column, 0] * z, shot.rays[row, column, 1] * z
+            h = shot.camera_height + x * shot.up[0] + y * shot.up[1] + z * shot.up[2]
+            u = shot.camera[0] + (x * shot.turn[0, 0] + y * shot.turn[0, 1]
+                                  + z * shot.turn[0, 2]) / shot.resolution
+            v = shot.camera[1] + (x * shot.turn[1, 0] + y * shot.turn[1, 1]
+                                  + z * shot.turn[1, 2]) / shot.resolution
+            if not (h < shot.max_height and 0.0 <= u < n and 0.0 <= v < n):
+                continue
+            i, j = (first_row + int(v)) % n, (first_column + int(u)) % n
+            is_obstacle = h >= shot.min_height + shot.min_height_slope * z
+            if is_obstacle != (log_odds[i, j] > occupied):
+                continue
+            if chosen[i, j] == label:
+                votes[i, j] += 1
+            elif votes[i, j] == 0:
+                chosen[i, j], votes[i, j] = label, 1
+            else:
+                votes[i, j] -= 1
+    for i in range(n):
+        for j in range(n):
+            if votes[i, j] > 0:
+                classes[i, j] = chosen[i, j]
 
 
 @njit(cache=True, error_model='numpy')

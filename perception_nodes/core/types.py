@@ -173,7 +173,8 @@ class OccupancyMap:
     :raises ValueError: If the cells are not a plane of int8.
     """
 
-    cells: npt.NDArray[np.int8]  # (rows along y, columns along x): 0 free, 100 occupied, else -1
+    # (rows along y, columns along x): 0 free, 100 occupied, -1 unknown, between them a cost
+    cells: npt.NDArray[np.int8]
     resolution_m: float
     origin_xy_m: tuple[float, float]  # outer corner of cell (0, 0)
     frame_id: str

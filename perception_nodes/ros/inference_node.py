@@ -114,6 +114,7 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         self._hub = hub or CameraHub(self)
         self._failure = ''
         self._outputs: list[Any] = []
+        self._extra_inputs: list[Any] = []
         self._inputs: dict[str, CameraInput] = {}
         self._jumped = Event()
         self._bond: Any = None
@@ -176,6 +177,12 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """Create a publisher that is silent while the node is inactive and goes at cleanup."""
         self._outputs.append(self.create_lifecycle_publisher(msg_type, topic, qos))
         return self._outputs[-1]
+
+    def create_input(
+        self, msg_type: Any, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+    ) -> None:
+        """Subscribe to something beside the cameras, until cleanup."""
+        self._extra_inputs.append(self.create_subscription(msg_type, topic, callback, qos))
 
     def create_camera_outputs(
         self, msg_type: Any, name: str, qos: QoSProfile = RELIABLE
@@ -284,6 +291,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()
+        for subscription in self._extra_inputs:
+            self.destroy_subscription(subscription)
+        self._extra_inputs.clear()
 
     def _cameras(self) -> tuple[str, ...]:
         return self._node_params.cameras or ('',)

@@ -311,3 +311,90 @@ def test_five_centimetres_are_seen(distance_m):
         near = seen.mapper.occupancy().cells[
             int((5.3 + offset / 2) / 0.05) - 1:, int((5 + distance_m + offset) / 0.05) - 1:]
         assert (near[:3, :3] == 100).any()
+
+
+def mask_of(seen, solids, classes):
+    """Return the class of each pixel; the floor has class 0."""
+    _, what = render(Scene(solids), seen.camera, seen.intrinsics)
+    return np.array([*classes, 255, 0], np.uint8)[what]  # -2 is the sky, -1 the floor
+
+
+TWO_BOXES = (BOX, Solid(2.02, 0.9, 0.3, 0.3, 0.4))
+
+
+def labelled(classes, rules, solids=TWO_BOXES, frames=3, **params):
+    """Show a scene with the mask that knows its classes."""
+    seen = Mapped(use_mask=True, class_rules=rules, **params)
+    seen.mapper.set_class_names({0: 'floor', 7: 'person', 8: 'box'})
+    for _ in range(frames):
+        seen.show(*solids)
+        depth, _ = render(Scene(solids), seen.camera, seen.intrinsics)
+        view = seen.mapper.view(depth, seen.intrinsics, seen.camera, seen.robot)
+        seen.mapper.label(view, mask_of(seen, solids, classes))
+    return seen
+
+
+def test_cells_get_the_class_of_what_is_in_them():
+    seen = labelled((7, 8), ())
+    classes = seen.mapper.class_map()
+    assert set(classes.cells[(seen.mapper.occupancy().cells == 100)]) <= {7, 8, -1}
+    where = {i: np.argwhere(classes.cells == i) * 0.05 - 5.0 for i in (0, 7, 8)}
+    assert len(where[0]) > 1000
+    assert len(where[7]) > 5
+    assert (np.abs(where[7][:, 0]) < 0.25).all()
+    assert len(where[8]) > 5
+    assert (np.abs(where[8][:, 0] - 0.9) < 0.25).all()
+
+
+def test_a_class_has_its_own_cost_margin_and_memory():
+    rules = ('person cost=90 margin_m=0.3 memory_s=1', 'box cost=40')
+    seen = labelled((7, 8), rules)
+    assert seen.at(1.88, 0.0) == 90
+    assert seen.at(1.65, 0.0) == 90
+    assert seen.at(1.88, 0.9) == 40
+    assert seen.at(1.65, 0.9) == 0
+    blind = np.full((480, 640), np.nan, np.float32)
+    blind[0, 0] = 1.0
+    seen.show(depth=blind, elapsed_s=3.0)
+    assert seen.at(1.88, 0.0) == -1
+    assert seen.at(1.88, 0.9) == 40
+
+
+def test_a_class_without_weight_is_no_obstacle():
+    seen = labelled((7, 8), ('box weight=0',))
+    assert seen.at(1.88, 0.0) == 100
+    assert seen.at(1.88, 0.9) != 100
+
+
+def test_a_mask_of_another_size_is_refused():
+    seen = Mapped(use_mask=True).show(BOX)
+    view = seen.mapper.view(
+        render(Scene((BOX,)), CAMERA, VGA)[0], VGA, CAMERA, ROBOT)
+    with pytest.raises(ValueError, match='320x240 pixels'):
+        seen.mapper.label(view, np.zeros((240, 320), np.uint8))
+
+
+@pytest.mark.parametrize(('rules', 'sentence'), [
+    (('person memroy_s=2',), "no setting 'memroy_s'; did you mean 'memory_s'"),
+    (('person cost=200',), 'cost is 200.0; it must be from 0 to 100'),
+    (('person cost=much',), "'much' of cost is no number"),
+])
+def test_rules_that_cannot_be_are_explained(rules, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        MappingParams(use_mask=True, class_rules=rules)
+
+
+def test_rules_need_masks_and_classes_that_exist():
+    with pytest.raises(ValueError, match='without a mask there are no classes'):
+        MappingParams(class_rules=('person cost=1',))
+    mapper = ObstacleMapper(MappingParams(use_mask=True, class_rules=('persn cost=1',)))
+    with pytest.raises(ValueError, match="no class 'persn'; did you mean 'person'"):
+        mapper.set_class_names({7: 'person'})
+
+
+def test_inflation_falls_with_the_distance():
+    seen = Mapped(inflation_radius_m=0.5).show(Solid(2.025, 0.025, 0.02, 0.02, 1.0), frames=2)
+    costs = [int(seen.at(2.025 - d, 0.025)) for d in (0.0, 0.05, 0.2, 0.4, 0.6)]
+    assert costs[0] == 100
+    assert 100 > costs[1] > costs[2] > costs[3] > 0
+    assert costs[4] == 0
