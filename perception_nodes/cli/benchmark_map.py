@@ -54,7 +54,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, default=Path('out/bench/map.json'), metavar='FILE.json',
         help='result file to write, with pictures beside it (default %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the first scene (default 0)')
+    parser.add_argument(
+        '--seed', type=int, default=50_000,
+        help='of the first scene (default %(default)s; below 20000 is for development)')
 
 
 def run(arguments: Namespace) -> int:

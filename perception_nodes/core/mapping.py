@@ -191,7 +191,7 @@ class ObstacleMapper:
 
     def _reset_where(self) -> None:
         self._origin = (0, 0)  # column and row, of all the plane's, of the map's first cell
-        self._centre_m: npt.NDArray[np.float64] | None = None
+        self._centre_m: tuple[float, float] | None = None
         self._stamp_ns = 0
 
     def view(
@@ -224,21 +224,21 @@ class ObstacleMapper:
 
         :return: Whether the robot was moved in a way it cannot move, and the map is empty now.
         """
-        centre = map_from_base[:2, 3].copy()
+        x, y = map_from_base[:2, 3].tolist()
         elapsed_s = max(0.0, (stamp_ns - self._stamp_ns) * 1e-9)
-        jumped = self._centre_m is not None and (
-            float(np.linalg.norm(centre - self._centre_m))
-            > _METRES_PER_STEP + self.params.max_speed_mps * elapsed_s)
+        moved_m = math.dist((x, y), self._centre_m) if self._centre_m else 0.0
+        jumped = moved_m > _METRES_PER_STEP + self.params.max_speed_mps * elapsed_s
         if jumped:
             self.reset()
-        elif self._centre_m is not None:
+        elif self._centre_m and elapsed_s > 0.0:
             kernels.fade(
                 self._log_odds, self._heights, self._classes, elapsed_s, self.params.memory_s,
                 self._table.memories_s, OCCUPIED)
-        self._centre_m, self._stamp_ns = centre, max(stamp_ns, self._stamp_ns)
-        n, resolution = self.params.cells, self.params.resolution_m
-        first = np.floor(centre / resolution).astype(int) - n // 2
-        self._scroll((int(first[0]), int(first[1])))
+        self._centre_m, self._stamp_ns = (x, y), max(stamp_ns, self._stamp_ns)
+        half, resolution = self.params.cells // 2, self.params.resolution_m
+        origin = math.floor(x / resolution) - half, math.floor(y / resolution) - half
+        if origin != self._origin:
+            self._scroll(origin)
         return jumped
 
     def integrate(self, view: View) -> None:

@@ -20,6 +20,7 @@ _FLOOR_LOOKS = (0.0, 0.15)  # heights at which a cell without obstacle is looked
 _PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
 _TAIL = 0.05  # share of its neighbour's readings that a cell may owe to noise alone
 _JUMP = 0.04  # share of its depth by which a reading between two surfaces misses both
+_TOUCH = 4  # slices to be seen through for each that is seen, which may be an edge's noise
 _LEVEL_M = 0.015  # within which readings of neighbouring rows are at one height
 _NOISE = 2.0  # standard deviations of depth within which a surface may lie
 
@@ -274,8 +275,8 @@ def _kept(shot, foot, lift, slices):  # type: ignore[no-untyped-def]
     """
     Return the slices of a cell that this view does not see through.
 
-    Slices that touch are one thing: where most of it is seen through and nothing of it is seen,
-    what a nearer thing or the image's border hides of it has gone too.
+    Slices that touch are one thing: where most of it is seen through and hardly anything of it is
+    seen, what a nearer thing or the image's border hides of it has gone too.
     """
     kept = np.uint32(0)
     run = np.uint32(0)
@@ -297,7 +298,7 @@ def _kept(shot, foot, lift, slices):  # type: ignore[no-untyped-def]
             else:
                 hidden += 1
         elif run:
-            if touched > 0 or passed == 0 or passed < hidden:
+            if passed == 0 or passed < hidden or passed < _TOUCH * touched:
                 kept |= run
             run = np.uint32(0)
             passed = hidden = touched = 0
@@ -341,7 +342,10 @@ def _through(shot, foot, lift, h, aside):  # type: ignore[no-untyped-def]
     is_floor = end < shot.min_height + shot.min_height_slope * reading
     if h == 0.0:  # what is seen before the cell may be the foot of a wall
         return 1 if is_floor and reading > z - 0.5 * blur else 0
-    return 1 if is_floor and reading > z else -1
+    if is_floor and reading > z:
+        return 1
+    # behind the cell, but not by more than noise may do
+    return 0 if reading > z + 0.7 * shot.resolution else -1
 
 
 @njit(cache=True)

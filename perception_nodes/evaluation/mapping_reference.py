@@ -13,7 +13,7 @@ from perception_nodes.core.types import CameraIntrinsics, OccupancyMap
 FLOOR_LOOKS_M = (0.0, 0.15)
 PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
 TAIL, JUMP, LEVEL_M, NOISE = 0.05, 0.04, 0.015, 2.0
-FADED = 0.9
+TOUCH, FADED = 4, 0.9
 
 
 class ReferenceMapper:
@@ -153,8 +153,8 @@ class ReferenceMapper:
             edges = np.flatnonzero(np.diff(np.r_[0, slices.astype(int), 0]))
             for first, last in edges.reshape(-1, 2):
                 run = states[cell, first:last]
-                passed, hidden = (run > 0).sum(), (run == 0).sum()
-                if (run < 0).any() or passed == 0 or passed < hidden:
+                passed, hidden, touched = (run > 0).sum(), (run == 0).sum(), (run < 0).sum()
+                if passed == 0 or passed < hidden or passed < TOUCH * touched:
                     kept[cell, first:last] = True
         return kept
 
@@ -179,7 +179,8 @@ class ReferenceMapper:
             end = camera_height + (h - camera_height) * reading / z
             is_floor = end < p.min_height_m + p.min_height_slope * reading
             beyond = is_floor & (reading > (z - 0.5 * blur if h == 0.0 else z))
-            at = np.where(beyond, 1, 0 if h == 0.0 else -1)
+            touched = (reading <= z + 0.7 * p.resolution_m) & (h > 0.0)
+            at = np.where(beyond, 1, np.where(touched, -1, 0))
             state = np.where(reading > z + margin, 1, np.where(reading > z - margin, at, 0))
         return np.where(inside, state, 0)
 
