@@ -6,7 +6,12 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
-from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
+from perception_nodes.conversions.encode import (
+    header_to_msg,
+    image_to_msg,
+    intrinsics_to_msg,
+    label_info_to_msg,
+)
 from perception_nodes.conversions.encode_robot import transforms_to_msg
 from perception_nodes.core.types import CameraIntrinsics
 from perception_nodes.evaluation.depth_scenes import pose, render, Scene, Solid
@@ -15,6 +20,7 @@ import pytest
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import LabelInfo
 
 pytestmark = pytest.mark.graph
 
@@ -271,3 +277,28 @@ def test_silence_names_the_depth_topic(graph, robot):
     robot = robot()
     graph.wait_for(lambda: robot.says("nothing arrives on '/depth': no node publishes it"),
                    'the reason')
+
+
+def test_masks_that_come_later_tell_what_things_are(graph, robot):
+    """A segmentation answers two frames late: its mask is used for the depth of its moment."""
+    robot = robot('use_mask:=true', "class_rules:=['person cost=60 margin_m=0.3']")
+    classes = graph.collect(OccupancyGrid, '/obstacle_map/class_map', LATCHED)
+    masks = graph.publisher(Image, '/mask', qos_profile_sensor_data)
+    labels = graph.publisher(LabelInfo, '/label_info', LATCHED)
+    labels.publish(label_info_to_msg({0: 'floor', 7: 'person'}, 0.0, header_to_msg(0, '')))
+    camera = Camera(graph)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    _, what = render(Scene((BOX,)), BASE_FROM_CAMERA, SMALL)
+    mask = np.array([7, 255, 0], np.uint8)[what]
+
+    def answered():
+        late = header_to_msg(robot.now_ns - 200_000_000, OPTICAL)
+        masks.publish(image_to_msg(mask, 'mono8', late))
+        return classes and at(classes[-1], 1.88, 0.02) == 7 and robot.map_where(
+            lambda g: at(g, 1.88, 0.02) == 60)
+
+    grid = robot.frames_until(answered, camera)
+    assert at(grid, 1.65, 0.02) == 60
+    assert at(classes[-1], 1.5, 0.5) == 0
+    assert at(classes[-1], -1.0, 0.0) == -1
+    assert classes[-1].header.frame_id == 'odom'
