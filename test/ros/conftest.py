@@ -14,6 +14,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
 
 WAIT_S = 20.0
 
@@ -32,7 +33,10 @@ class Graph:
 
     def _spin(self):
         with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+            while self.context.ok():
+                # a test may destroy what the executor was about to wait for
+                with contextlib.suppress(rclpy_implementation.InvalidHandle):
+                    self._executor.spin_once()
 
     def collect(self, msg_type, topic, qos=10):
         """Subscribe, and return the list that messages are appended to."""
