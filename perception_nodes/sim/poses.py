@@ -69,14 +69,6 @@ def planar(x_m: float, y_m: float, yaw_rad: float) -> Matrix:
     return Pose.at(x_m, y_m, yaw_rad=yaw_rad).matrix
 
 
-def inverse(matrix: Matrix) -> Matrix:
-    """Return the inverse of a (4, 4) rigid transform."""
-    out = np.eye(4)
-    out[:3, :3] = matrix[:3, :3].T
-    out[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
-    return out
-
-
 def yaw_of(matrix: Matrix) -> float:
     """Return the heading of a (4, 4) transform's x axis, radians."""
     return math.atan2(matrix[1, 0], matrix[0, 0])

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.geometry import inverse
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import (
     CameraIntrinsics,
@@ -27,7 +28,7 @@ from perception_nodes.sim.model import (
     start_pose,
     THING_GROUP,
 )
-from perception_nodes.sim.poses import inverse, Matrix, planar, yaw_of
+from perception_nodes.sim.poses import Matrix, planar, yaw_of
 from perception_nodes.sim.rendering import (
     chosen_renderer,
     Layers,

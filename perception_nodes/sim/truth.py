@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.geometry import inverse
 from perception_nodes.sim.classes import VOID
-from perception_nodes.sim.poses import fixed_matrix, inverse, Matrix
+from perception_nodes.sim.poses import fixed_matrix, Matrix
 from perception_nodes.sim.rendering import Silhouettes, View
 from perception_nodes.sim.scene import Scene, Shape, shape_extent
 

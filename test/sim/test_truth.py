@@ -2,8 +2,9 @@
 
 import mujoco
 import numpy as np
+from perception_nodes.core.geometry import inverse
 from perception_nodes.sim.model import build
-from perception_nodes.sim.poses import inverse, looking_at, Pose
+from perception_nodes.sim.poses import looking_at, Pose
 from perception_nodes.sim.rendering import RayRenderer, View
 from perception_nodes.sim.truth import bounding_box, inside_fraction, look
 from perception_nodes.sim.worlds import make_scene
