@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import Detections
+from perception_nodes.core.types import ClassScores, Detections, SegmentationMask
 
 
 class DetectorModel(Protocol):
@@ -24,5 +24,38 @@ class DetectorModel(Protocol):
 
         :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
         :return: One result per frame; boxes may overlap and come in any order.
+        """
+        ...
+
+
+class SegmenterModel(Protocol):
+    """Names the class of every pixel. Owns its resizing and normalisation."""
+
+    class_names: Mapping[int, str]
+
+    def predict(
+        self, frames: Sequence[npt.NDArray[np.uint8]], *, confidence: bool = False
+    ) -> list[SegmentationMask]:
+        """
+        Segment each frame, at that frame's own size.
+
+        :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
+        :param confidence: Whether the probability of each pixel's class is wanted too.
+        :return: One mask per frame.
+        """
+        ...
+
+
+class ClassifierModel(Protocol):
+    """Says what a picture shows. Owns its resizing, cropping and normalisation."""
+
+    class_names: Mapping[int, str]
+
+    def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[ClassScores]:
+        """
+        Classify each frame.
+
+        :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
+        :return: One result per frame, with every class of the model.
         """
         ...

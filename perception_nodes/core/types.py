@@ -124,6 +124,47 @@ class Detections:
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep], ids)
 
 
+@dataclass(frozen=True, eq=False)
+class SegmentationMask:
+    """
+    The class of every pixel of one image.
+
+    :raises ValueError: If an array has another shape or dtype than stated here.
+    """
+
+    ids: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W), class ids
+    confidence: npt.NDArray[np.float32] | None = None  # (H, W) in [0, 1]: probability of the class
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f'mask is {self.ids.shape} {self.ids.dtype}; expected (H, W) uint8 or uint16')
+        if self.confidence is None:
+            return
+        if self.confidence.shape != self.ids.shape or self.confidence.dtype != np.float32:
+            raise ValueError(
+                f'confidence is {self.confidence.shape} {self.confidence.dtype}; '
+                f'expected {self.ids.shape} float32')
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """
+    What one picture shows, best first.
+
+    :raises ValueError: If the arrays disagree in length or shape.
+    """
+
+    class_ids: npt.NDArray[np.int64]  # (N,) ids that the model's class_names resolves
+    scores: npt.NDArray[np.float32]  # (N,) in [0, 1], descending
+
+    def __post_init__(self) -> None:
+        if self.class_ids.ndim != 1 or self.class_ids.shape != self.scores.shape:
+            raise ValueError(
+                f'class ids and scores have shapes {self.class_ids.shape} and '
+                f'{self.scores.shape}; expected (N,) and (N,)')
+
+
 @dataclass(frozen=True)
 class VelocityCommand:
     """What a differential drive is asked to do, in its base_link frame (REP 103)."""
