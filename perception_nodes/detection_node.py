@@ -16,7 +16,6 @@ from perception_nodes.conversions.encode import (
 from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
 from perception_nodes.core.detection_3d import Detection3DParams
 from perception_nodes.core.localization import locate, warm_up
-from perception_nodes.core.manifest import camera_domain, check_domain, find_model
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.transforms import TransformError
 from perception_nodes.core.types import Detections, RgbdFrame
@@ -51,9 +50,7 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
-        entry = find_model(p.model, 'detection', p.manifest)
-        domain = camera_domain(p.camera_domain, self.get_parameter('use_sim_time').value)
-        check_domain(entry, domain, p.allow_domain_mismatch, p.manifest)
+        entry = p.entry('detection', self.get_parameter('use_sim_time').value)
         detector = ObjectDetector(load_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])

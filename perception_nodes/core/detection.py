@@ -8,31 +8,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.boxes import non_maximum_suppression
-from perception_nodes.core.params import param, Params
+from perception_nodes.core.model_params import ModelParams
+from perception_nodes.core.params import param
 from perception_nodes.core.protocols import DetectorModel
 from perception_nodes.core.types import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionParams(Params):
+class DetectionParams(ModelParams):
     """Parameters of object detection, in the node, the bag evaluator and the benchmarks."""
 
     model: str = param(
         'coco_ssdlite_mobilenet_v2', 'Name of a detection model in the manifest.')
-    manifest: str = param(
-        '', 'Path of your own manifest.yaml, searched before the shipped one.')
-    device: str = param(
-        'auto', "Where the network runs: 'auto' (a GPU where there is one), 'cpu' or 'cuda:N'.")
-    half_precision: bool = param(
-        False, 'Run the network in 16 bits: faster on a GPU, refused on a CPU.')
-    input_size: tuple[int, ...] = param(
-        (), "Width and height of the network's input; empty: the model's own. Only some "
-        'networks can be given another.', unit='px', ge=1, le=16384)
-    camera_domain: str = param(
-        'auto', "Whether the camera is real; 'auto' takes it as simulated under use_sim_time.",
-        choices=('auto', 'real', 'simulation'))
-    allow_domain_mismatch: bool = param(
-        False, 'Accept weights trained only in simulation on a real camera.')
     score_threshold: float = param(
         0.5, 'Lowest score that is published.', ge=0.0, le=1.0, dynamic=True)
     class_score_thresholds: tuple[str, ...] = param(
@@ -48,10 +35,6 @@ class DetectionParams(Params):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.input_size) not in (0, 2):
-            raise ValueError(
-                f"parameter 'input_size' is {list(self.input_size)}; it must be empty or two "
-                'numbers, width and height')
         self.class_thresholds()
 
     def class_thresholds(self) -> dict[str, float]:
