@@ -76,7 +76,8 @@ MAY_IMPORT = {
     'sim': {'core'},
     'ros': {'core', 'conversions'},
     'evaluation': {'core', 'conversions', 'backends', 'sim'},
-    'training': {'core', 'conversions', 'backends', 'sim'},
+    # one place reads label files: evaluation/datasets.py
+    'training': {'core', 'conversions', 'backends', 'sim', 'evaluation'},
     'nodes': {'core', 'conversions', 'backends', 'sim', 'ros'},
 }
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.evaluation.metrics import BoxLabels
 
+_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
@@ -21,6 +23,8 @@ class LabelledImage:
     width: int  # pixels
     height: int
     labels: BoxLabels
+    families: tuple[str, ...] = ()  # of each box, where the data set tells; '' for unknown
+    scene: int | None = None  # pictures of one scene are not independent; None where not told
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """
@@ -55,21 +59,126 @@ class DetectionDataset:
         :param renamed: Data set's name to model's name, where the two differ.
         :raises ValueError: If a name is unknown on either side, naming it and the way out.
         """
-        renamed = renamed or {}
-        for name in renamed:
-            if name not in self.class_names.values():
-                raise ValueError(
-                    f"{self.file} has no class '{name}' to map; "
-                    f'there are {", ".join(sorted(self.class_names.values()))}')
-        ids = {name: i for i, name in class_names.items()}
-        wanted = {i: renamed.get(name, name) for i, name in self.class_names.items()}
-        unknown = {self.class_names[i]: name for i, name in wanted.items() if name not in ids}
-        if unknown:
-            raise ValueError(_unknown_classes(self.file, unknown, list(ids)))
-        new_ids = {i: ids[name] for i, name in wanted.items()}
+        new_ids = model_ids(self.file, self.class_names, class_names, renamed)
         images = [replace(image, labels=_relabelled(image.labels, new_ids))
                   for image in self.images]
         return DetectionDataset(self.file, {i: class_names[i] for i in new_ids.values()}, images)
+
+
+@dataclass(frozen=True)
+class ClassifiedImage:
+    """One picture of a data set and what it shows."""
+
+    path: Path
+    class_id: int
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Read the picture, (H, W, 3) uint8; see :func:`read_rgb`."""
+        return read_rgb(self.path)
+
+
+@dataclass(frozen=True)
+class ClassificationDataset:
+    """Pictures that each show one class."""
+
+    file: Path  # the folder, for messages
+    class_names: Mapping[int, str]
+    images: Sequence[ClassifiedImage]
+
+    def with_classes_of(
+        self, class_names: Mapping[int, str], renamed: Mapping[str, str] | None = None
+    ) -> 'ClassificationDataset':
+        """Express the labels in a model's class ids; see :func:`model_ids`."""
+        new_ids = model_ids(self.file, self.class_names, class_names, renamed)
+        images = [replace(image, class_id=new_ids[image.class_id]) for image in self.images]
+        return ClassificationDataset(
+            self.file, {i: class_names[i] for i in new_ids.values()}, images)
+
+
+def model_ids(
+    file: Path, theirs: Mapping[int, str], ours: Mapping[int, str],
+    renamed: Mapping[str, str] | None = None,
+) -> dict[int, int]:
+    """
+    Return the model's id of each class of a data set.
+
+    :param file: Where the data set was read, for messages.
+    :param theirs: The data set's ids and names.
+    :param ours: The model's ids and names.
+    :param renamed: Data set's name to model's name, where the two differ.
+    :raises ValueError: If a name is unknown on either side, naming it and the way out.
+    """
+    renamed = renamed or {}
+    for name in renamed:
+        if name not in theirs.values():
+            raise ValueError(
+                f"{file} has no class '{name}' to map; "
+                f'there are {", ".join(sorted(theirs.values()))}')
+    ids = {name: i for i, name in ours.items()}
+    wanted = {i: renamed.get(name, name) for i, name in theirs.items()}
+    unknown = {theirs[i]: name for i, name in wanted.items() if name not in ids}
+    if unknown:
+        raise ValueError(_unknown_classes(file, unknown, list(ids)))
+    return {i: ids[name] for i, name in wanted.items()}
+
+
+def split_folder(root: Path, split: str) -> Path:
+    """
+    Return ``root/split`` where a data set is kept by splits, else ``root`` itself.
+
+    :raises FileNotFoundError: If there is no such folder, or it has other splits only.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f'there is no folder {root}')
+    if (root / split).is_dir():
+        return root / split
+    others = [name for name in ('train', 'val', 'test') if (root / name).is_dir()]
+    if others:
+        raise FileNotFoundError(
+            f"{root} has no split '{split}'; choose from {', '.join(others)}")
+    return root
+
+
+def read_image_folder(root: Path) -> ClassificationDataset:
+    """
+    Read ``root/CLASS/*``, a folder of pictures per class; ids count the sorted names from 0.
+
+    :raises FileNotFoundError: If there is no such folder.
+    :raises ValueError: If there is no class, or a class without pictures, naming it.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f'there is no folder {root}')
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
+        raise ValueError(f'{root} has no folders; a data set has one per class, with its pictures')
+    images = []
+    for class_id, folder in enumerate(folders):
+        found = pictures_in(folder)
+        if not found:
+            raise ValueError(f'{folder} holds no pictures; add some, or delete the folder')
+        images += [ClassifiedImage(path, class_id) for path in found]
+    return ClassificationDataset(root, dict(enumerate(f.name for f in folders)), images)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder by name; other files are left out."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+
+
+def scenes_in(folder: Path) -> dict[str, int]:
+    """
+    Return the scene of each picture by its file name; empty where the folder does not tell.
+
+    :raises ValueError: If ``frames.jsonl`` is there and cannot be read.
+    """
+    file = folder / 'frames.jsonl'
+    if not file.is_file():
+        return {}
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+        return {str(row['file']): int(row['scene_seed']) for row in rows}
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{file} is not a list of frames: {error}') from error
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -113,7 +222,8 @@ def read_coco(root: Path) -> DetectionDataset:
         for row in content['annotations']:
             _check_annotation(row, class_names, rows)
             rows[row['image_id']].append(row)
-        images = [_image(raw, rows[raw['id']], root) for raw in content['images']]
+        scenes = scenes_in(root)
+        images = [_image(raw, rows[raw['id']], root, scenes) for raw in content['images']]
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f'{file} is not JSON: {error}') from error
     except (KeyError, TypeError) as error:
@@ -146,14 +256,19 @@ def _check_annotation(
             'it must be left, top, width and height in pixels, none of them negative in size')
 
 
-def _image(raw: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], root: Path) -> LabelledImage:
+def _image(
+    raw: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], root: Path,
+    scenes: Mapping[str, int],
+) -> LabelledImage:
     boxes = np.array([row['bbox'] for row in rows], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     labels = BoxLabels(
         boxes.astype(np.float32), np.array([row['category_id'] for row in rows], np.int64),
         np.array([bool(row.get('iscrowd') or row.get('ignore')) for row in rows], np.bool_))
     path = root / 'images' / raw['file_name']
-    return LabelledImage(path, int(raw['width']), int(raw['height']), labels)
+    return LabelledImage(
+        path, int(raw['width']), int(raw['height']), labels,
+        tuple(str(row.get('family', '')) for row in rows), scenes.get(raw['file_name']))
 
 
 def _check_present(images: Sequence[LabelledImage], file: Path) -> None:

@@ -8,6 +8,10 @@ CLASS_NAMES = MappingProxyType(dict(enumerate((
     'plant'))))
 VOID = 255  # sky, and the robot itself
 FIRST_OBJECT = 3  # detection uses the classes from here on; those before are structure
+FIRST_SMALL = 8  # segmentation tells those before, and takes these together as one 'object'
+SEGMENTED_AS = MappingProxyType({
+    name: name if i < FIRST_SMALL else 'object' for i, name in CLASS_NAMES.items()})
+SEGMENTED_NAMES = MappingProxyType(dict(enumerate(dict.fromkeys(SEGMENTED_AS.values()))))
 
 _IDS = {name: i for i, name in CLASS_NAMES.items()}
 

@@ -4,7 +4,12 @@ import json
 
 import cv2
 import numpy as np
-from perception_nodes.evaluation.datasets import read_coco, read_rgb
+from perception_nodes.evaluation.datasets import (
+    read_coco,
+    read_image_folder,
+    read_rgb,
+    split_folder,
+)
 import pytest
 
 NAMES = {1: 'cat', 7: 'sofa'}
@@ -131,3 +136,56 @@ def test_class_names_that_disagree_are_explained(tmp_path, renamed, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
         read_coco(write(tmp_path)).with_classes_of({17: 'cat', 63: 'couch'}, renamed)
     assert str(tmp_path / 'instances.json') in str(error.value)
+
+
+def test_a_simulated_set_tells_scene_and_family(tmp_path):
+    root = write(tmp_path, [BOX | {'family': 'settee'}, BOX | {'id': 6}])
+    (root / 'frames.jsonl').write_text(
+        '{"file": "grey.png", "scene_seed": 3}\n{"file": "red.jpg", "scene_seed": 4}\n')
+    grey, red = read_coco(root).images
+    assert (grey.scene, red.scene) == (3, 4)
+    assert red.families == ('settee', '')
+
+
+def test_broken_frames_are_named(tmp_path):
+    (write(tmp_path) / 'frames.jsonl').write_text('{"file": "grey.png"}\n')
+    with pytest.raises(ValueError, match='frames.jsonl is not a list of frames'):
+        read_coco(tmp_path)
+
+
+def test_a_split_is_taken_where_there_are_splits(tmp_path):
+    assert split_folder(tmp_path, 'test') == tmp_path
+    (tmp_path / 'val').mkdir()
+    assert split_folder(tmp_path, 'val') == tmp_path / 'val'
+    with pytest.raises(FileNotFoundError, match="no split 'test'; choose from val"):
+        split_folder(tmp_path, 'test')
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        split_folder(tmp_path / 'nowhere', 'test')
+
+
+def write_folders(root):
+    """Write one red cat and two green dogs."""
+    for name, colour, count in (('dog', (0, 255, 0), 2), ('cat', (0, 0, 255), 1)):
+        (root / name).mkdir()
+        for i in range(count):
+            cv2.imwrite(str(root / name / f'{i}.png'), np.full((8, 8, 3), colour, np.uint8))
+    return root
+
+
+def test_folders_are_classes(tmp_path):
+    dataset = read_image_folder(write_folders(tmp_path))
+    assert dataset.class_names == {0: 'cat', 1: 'dog'}
+    assert [image.class_id for image in dataset.images] == [0, 1, 1]
+    assert dataset.images[0].rgb()[0, 0].tolist() == [255, 0, 0]
+    renamed = dataset.with_classes_of({5: 'cat', 9: 'wolf'}, {'dog': 'wolf'})
+    assert [image.class_id for image in renamed.images] == [5, 9, 9]
+    with pytest.raises(ValueError, match='does not know: dog'):
+        dataset.with_classes_of({5: 'cat'})
+
+
+def test_an_empty_class_is_named(tmp_path):
+    with pytest.raises(ValueError, match='has no folders'):
+        read_image_folder(tmp_path)
+    (write_folders(tmp_path) / 'emu').mkdir()
+    with pytest.raises(ValueError, match='emu holds no pictures'):
+        read_image_folder(tmp_path)
