@@ -1,7 +1,7 @@
 """Object detection on arrays: the parameters, and a model with the filtering all callers want."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import difflib
 import math
 
@@ -31,7 +31,7 @@ class DetectionParams(ModelParams):
         0.6, 'Largest overlap (intersection over union) of two boxes of one class; models that '
         'give one box per object ignore it.', ge=0.0, le=1.0, dynamic=True)
     max_detections: int = param(
-        100, 'Boxes kept per image, best first.', ge=1, dynamic=True)
+        100, 'Boxes kept per image, best first.', ge=1, le=65535, dynamic=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,15 +83,12 @@ class ObjectDetector:
         :return: One result per frame, in its pixels and clipped to it, best first.
         """
         found = self.model.predict(frames)
-        return [self._select(f, frame.shape[:2]) for f, frame in zip(found, frames, strict=True)]
+        return [clipped(f[self.select(f)], frame) for f, frame in zip(found, frames, strict=True)]
 
-    def _select(self, found: Detections, shape: tuple[int, int]) -> Detections:
-        found = found[found.scores >= self._lowest_scores[found.class_ids]]
-        kept = found[self._best(found)]
-        height, width = shape
-        limits = np.array([width, height, width, height], np.float32)
-        return Detections(
-            np.clip(kept.boxes_xyxy, np.float32(0.0), limits), kept.scores, kept.class_ids)
+    def select(self, found: Detections) -> npt.NDArray[np.int64]:
+        """Return the rows of what a model found that the parameters ask for, best first."""
+        rows = np.flatnonzero(found.scores >= self._lowest_scores[found.class_ids])
+        return np.asarray(rows[self._best(found[rows])])
 
     def _best(self, found: Detections) -> npt.NDArray[np.int64]:
         if not self.model.needs_suppression:
@@ -99,6 +96,13 @@ class ObjectDetector:
         return non_maximum_suppression(
             found.boxes_xyxy, found.scores, found.class_ids,
             self.params.nms_iou, self.params.max_detections)
+
+
+def clipped(found: Detections, frame: npt.NDArray[np.uint8]) -> Detections:
+    """Return the detections with boxes that end where their (H, W, 3) frame does."""
+    height, width = frame.shape[:2]
+    limits = np.array([width, height, width, height], np.float32)
+    return replace(found, boxes_xyxy=np.clip(found.boxes_xyxy, np.float32(0.0), limits))
 
 
 def lowest_scores(

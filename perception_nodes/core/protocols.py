@@ -4,12 +4,15 @@ What the core asks of a model. A backend satisfies a protocol by shape and inher
 Everything takes a sequence, so that frames of several cameras can share one batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import ClassScores, Detections, SegmentationMask
+
+# of what a model found in one image: the rows to keep, best first
+Select = Callable[[Detections], npt.NDArray[np.int64]]
 
 
 class DetectorModel(Protocol):
@@ -24,6 +27,25 @@ class DetectorModel(Protocol):
 
         :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
         :return: One result per frame; boxes may overlap and come in any order.
+        """
+        ...
+
+
+class InstanceModel(DetectorModel, Protocol):
+    """Finds boxes, and of those that are kept also the pixels or the key points."""
+
+    has_masks: bool
+    keypoints: int  # per object; 0: none
+
+    def predict_instances(
+        self, frames: Sequence[npt.NDArray[np.uint8]], select: Select
+    ) -> list[Detections]:
+        """
+        Find objects in each frame, in that frame's own pixels, with masks or key points.
+
+        :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
+        :param select: Asked for each frame which of its boxes to work on further.
+        :return: One result per frame, with the rows that ``select`` named, in its order.
         """
         ...
 

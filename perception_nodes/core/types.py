@@ -87,9 +87,45 @@ class RgbdFrame:
 
 
 @dataclass(frozen=True, eq=False)
+class Masks:
+    """
+    The pixels of N objects of one image, each kept inside its own box only; they may overlap.
+
+    :raises ValueError: If a part does not lie inside the image, or the arrays disagree in length.
+    """
+
+    parts: tuple[npt.NDArray[np.bool_], ...]  # N times (h, w), each of its own size
+    corners: npt.NDArray[np.int64]  # (N, 2) row and column of each part's first pixel
+    image_shape: tuple[int, int]  # height and width of the image
+
+    def __post_init__(self) -> None:
+        if self.corners.shape != (len(self.parts), 2):
+            raise ValueError(
+                f'{len(self.parts)} masks have corners of shape {self.corners.shape}')
+        sizes = np.array([part.shape for part in self.parts], np.int64).reshape(-1, 2)
+        if (self.corners < 0).any() or (self.corners + sizes > self.image_shape).any():
+            raise ValueError(
+                f'masks of sizes {sizes.tolist()} at {self.corners.tolist()} reach out of an '
+                f'image of {self.image_shape}')
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, keep: Any) -> 'Masks':
+        rows = np.arange(len(self))[keep]
+        return Masks(
+            tuple(self.parts[i] for i in rows.tolist()), self.corners[rows], self.image_shape)
+
+    def place(self, i: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the image that part ``i`` covers."""
+        (row, column), (height, width) = self.corners[i].tolist(), self.parts[i].shape
+        return slice(row, row + height), slice(column, column + width)
+
+
+@dataclass(frozen=True, eq=False)
 class Detections:
     """
-    N axis-aligned boxes in one image, best first.
+    N axis-aligned boxes in one image, best first, and what else a model knows of each.
 
     Indexing with anything numpy takes is filtering: ``found[found.scores > 0.5]``.
 
@@ -100,6 +136,9 @@ class Detections:
     scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
     class_ids: npt.NDArray[np.int64]  # (N,) ids that the model's class_names resolves
     object_ids: npt.NDArray[np.int64] | None = None  # (N,) tracks, or instances of ground truth
+    masks: Masks | None = None  # N
+    # (N, K, 3): x and y in the boxes' pixels, score in [0, 1]
+    keypoints: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -110,6 +149,12 @@ class Detections:
                 'expected (N, 4), (N,) and (N,)'.format(*shapes))
         if self.object_ids is not None and self.object_ids.shape != (n,):
             raise ValueError(f'{n} boxes have object ids of shape {self.object_ids.shape}')
+        if self.masks is not None and len(self.masks) != n:
+            raise ValueError(f'{n} boxes have {len(self.masks)} masks')
+        points = self.keypoints
+        if points is not None and (points.ndim != 3 or points.shape[::2] != (n, 3)):
+            raise ValueError(
+                f'{n} boxes have key points of shape {points.shape}; expected ({n}, K, 3)')
 
     @classmethod
     def empty(cls) -> 'Detections':
@@ -120,8 +165,10 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, keep: Any) -> 'Detections':
-        ids = None if self.object_ids is None else self.object_ids[keep]
-        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep], ids)
+        further = (self.object_ids, self.masks, self.keypoints)
+        return Detections(
+            self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep],
+            *(None if each is None else each[keep] for each in further))
 
 
 @dataclass(frozen=True, eq=False)
