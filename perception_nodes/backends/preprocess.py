@@ -22,6 +22,12 @@ class Resize:
         """Return the step from an image of ``width`` x ``height`` into the network's input."""
         if spec.resize == 'stretch':
             return cls((spec.width / width, spec.height / height), (0.0, 0.0))
+        if spec.resize == 'center_crop':
+            scale = max(spec.width / width, spec.height / height) / spec.crop_fraction
+            size = (round(width * scale), round(height * scale))
+            # rounded as torchvision rounds it
+            offset = (-round((size[0] - spec.width) / 2), -round((size[1] - spec.height) / 2))
+            return cls((size[0] / width, size[1] / height), offset)
         # whole pixels, as the image is placed, so that undoing it is exact
         size = _size_inside(width, height, spec)
         offset = ((spec.width - size[0]) // 2, (spec.height - size[1]) // 2)
@@ -85,6 +91,8 @@ def _placed(
     """Return the image at the size and place in the network's input that ``resize`` says."""
     height, width = rgb.shape[:2]
     size = (round(width * resize.scale_xy[0]), round(height * resize.scale_xy[1]))
+    if spec.resize == 'center_crop':
+        return _cropped(rgb, spec, size, resize.offset_xy)
     inside = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
     if size == (spec.width, spec.height):
         return np.asarray(inside, np.uint8)
@@ -92,6 +100,19 @@ def _placed(
     return np.asarray(cv2.copyMakeBorder(
         inside, top, spec.height - size[1] - top, left, spec.width - size[0] - left,
         cv2.BORDER_CONSTANT, value=(_LETTERBOX_GREY,) * 3), np.uint8)
+
+
+def _cropped(
+    rgb: npt.NDArray[np.uint8], spec: ModelInput, size: tuple[int, int],
+    offset_xy: tuple[float, float],
+) -> npt.NDArray[np.uint8]:
+    """Return the middle of an image that is scaled to ``size``."""
+    # classifiers are trained on pictures shrunk without aliasing
+    shrinks = size[0] < rgb.shape[1]
+    scaled = cv2.resize(
+        rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    left, top = (int(-o) for o in offset_xy)
+    return np.asarray(scaled[top:top + spec.height, left:left + spec.width], np.uint8)
 
 
 def _normalised(

@@ -21,7 +21,7 @@ MODEL_FOLDER_VARIABLE = 'PERCEPTION_NODES_MODELS'
 _INPUT_CHOICES = {
     'layout': ('NCHW', 'NHWC'),
     'color': ('rgb', 'bgr'),
-    'resize': ('stretch', 'letterbox', 'letterbox_top_left'),
+    'resize': ('stretch', 'letterbox', 'letterbox_top_left', 'center_crop'),
 }
 
 
@@ -34,6 +34,7 @@ class ModelInput:
     layout: str = 'NCHW'  # or NHWC
     color: str = 'rgb'  # or bgr
     resize: str = 'stretch'  # letterbox: centred; letterbox_top_left: as YOLOX does it
+    crop_fraction: float = 1.0  # of the side that limits a center_crop, how much is kept
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
@@ -44,6 +45,9 @@ class ModelInput:
                     f"input {name} is '{getattr(self, name)}'; choose one of {', '.join(choices)}")
         if self.width <= 0 or self.height <= 0:
             raise ValueError(f'input size is {self.width}x{self.height}; both must be positive')
+        if not 0.0 < self.crop_fraction <= 1.0:
+            raise ValueError(
+                f'input crop_fraction is {self.crop_fraction}; it must be above 0 and at most 1')
         if len(self.mean) != 3 or len(self.std) != 3 or not all(self.std):
             raise ValueError(
                 f'input mean is {self.mean}, std is {self.std}; each must be three numbers, '
@@ -146,7 +150,7 @@ def read_manifest(path: Path) -> dict[str, ModelEntry]:
             entry = _entry(raw, path)
             if entry.name in entries:
                 raise ValueError('there are two of this name')
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             name = raw.get('name', '?') if isinstance(raw, dict) else raw
             what = f'has no field {error}' if isinstance(error, KeyError) else f'is wrong: {error}'
             raise ValueError(f"{path}: model '{name}' {what}") from error
@@ -250,7 +254,7 @@ def _entry(raw: Mapping[str, Any], manifest: Path) -> ModelEntry:
         sha256=_checked_sha256(str(raw['sha256']), url),
         size_bytes=None if size_bytes is None else int(size_bytes),
         licence=raw['licence'], source=str(raw.get('source', '')),
-        class_names=_class_names(raw['classes']), input=ModelInput(**image),
+        class_names=_class_names(raw['classes'], manifest.parent), input=ModelInput(**image),
         quality=tuple(raw.get('quality') or ()), training=raw.get('training') or {},
         converted_by=str(raw.get('converted_by', '')), manifest=manifest)
 
@@ -280,8 +284,14 @@ def _checked_sha256(text: str, url: str) -> str:
     return digits
 
 
-def _class_names(raw: Mapping[Any, Any]) -> dict[int, str]:
+def _class_names(raw: Mapping[Any, Any] | str, folder: Path) -> dict[int, str]:
+    """Return names by id from the manifest, or from a file with one name per line, from id 0."""
+    if isinstance(raw, str):
+        lines = (folder / raw).read_text(encoding='utf-8').splitlines()
+        raw = {i: line for i, line in enumerate(lines) if line}
     names = {int(i): str(name) for i, name in raw.items()}
     if not names or min(names) < 0:
-        raise ValueError('classes must be {id: name} with at least one id, none below 0')
+        raise ValueError(
+            'classes must be {id: name} with at least one id, none below 0, or the name of a '
+            'file beside the manifest with one name per line')
     return names

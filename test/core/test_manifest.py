@@ -59,10 +59,11 @@ def test_every_shipped_model_is_what_the_manifest_says():
         assert entry.url.startswith('https://') or not entry.url
 
 
-def test_entries_of_torchvision_are_as_torchvision_publishes_them():
+def test_detectors_of_torchvision_are_as_torchvision_publishes_them():
     """Address, beginning of the sha256, classes and quality."""
     models = pytest.importorskip('torchvision.models')
-    entries = [e for e in known_models().values() if e.backend == 'torchvision']
+    entries = [e for e in known_models().values()
+               if (e.task, e.backend) == ('detection', 'torchvision')]
     assert len(entries) >= 10
     for entry in entries:
         weights = models.get_model_weights(entry.architecture).COCO_V1
@@ -73,6 +74,33 @@ def test_entries_of_torchvision_are_as_torchvision_publishes_them():
             i: name for i, name in enumerate(names) if name not in ('N/A', '__background__')}
         metric = weights.meta['_metrics']['COCO-val2017']['box_map']
         assert entry.quality[0]['value'] == pytest.approx(metric / 100)
+
+
+def test_classifiers_of_torchvision_are_as_torchvision_publishes_them():
+    """Their 1000 names stand in a file; the picture is scaled and cut as for the accuracy."""
+    models = pytest.importorskip('torchvision.models')
+    entries = [e for e in known_models().values() if e.task == 'classification']
+    assert len(entries) >= 4
+    for entry in entries:
+        weights = models.get_model_weights(entry.architecture)[entry.source.split()[-1]]
+        assert entry.url == weights.url
+        assert entry.url.endswith(f'-{entry.sha256}.pth')
+        assert list(entry.class_names.items()) == list(enumerate(weights.meta['categories']))
+        theirs = weights.transforms()
+        assert theirs.crop_size == [entry.input.width] == [entry.input.height]
+        assert round(entry.input.width / entry.input.crop_fraction) == theirs.resize_size[0]
+        assert entry.input.mean == pytest.approx([255 * m for m in theirs.mean])
+        assert entry.input.std == pytest.approx([255 * s for s in theirs.std])
+        metric = weights.meta['_metrics']['ImageNet-1K']['acc@1']
+        assert entry.quality[0]['value'] == pytest.approx(metric / 100, abs=6e-4)
+
+
+def test_class_names_may_stand_in_a_file_beside_the_manifest(manifest):
+    """One per line, from 0; an empty line leaves a gap."""
+    (manifest.parent / 'names.txt').write_text('cat\n\ndog, wild\n')
+    text = manifest.read_text()
+    manifest.write_text(text.replace('{0: cat, 5: dog}', 'names.txt'))
+    assert read_manifest(manifest)['mine'].class_names == {0: 'cat', 2: 'dog, wild'}
 
 
 def test_a_users_manifest_lies_on_top(manifest):
@@ -120,6 +148,8 @@ def test_unknown_names_are_answered_with_known_ones(manifest):
     ('file: mine.onnx', 'url: https://example.org/', 'a url that ends with the name of one'),
     ('classes: {0: cat, 5: dog}', 'classes: {}', 'classes must be {id: name}'),
     ('classes: {0: cat, 5: dog}', 'classes: [cat]', "model 'mine' is wrong"),
+    ('classes: {0: cat, 5: dog}', 'classes: absent.txt', 'absent.txt'),
+    ('width: 30', 'width: 30, crop_fraction: 0.0', 'input crop_fraction is 0.0; it must be'),
     ('classes: {0: cat, 5: dog}', 'classes: {-1: cat}', 'none below 0'),
     ('std: [1, 2, 3]', 'std: [1, 0, 3]', 'no std may be 0'),
     ('    licence: MIT\n', '', "model 'mine' has no field 'licence'"),
