@@ -1,6 +1,6 @@
 """What the backends on torch share: the device, the precision, and weights as plain tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 import pickle
@@ -95,6 +95,49 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
             f'{path} holds no named tensors; save the network with '
             'torch.save(model.state_dict())')
     return state
+
+
+def fill(network: torch.nn.Module, state: dict[str, torch.Tensor], architecture: str) -> None:
+    """
+    Put weights into a network, if they are those of its architecture.
+
+    :param architecture: Its name, for the sentence.
+    :raises ValueError: If a tensor is missing, unknown or of another shape.
+    """
+    expected = network.state_dict()
+    # normalisation that is old, or frozen, does not count batches
+    missing, unknown = (
+        sorted(name for name in names if not name.endswith('.num_batches_tracked'))
+        for names in (expected.keys() - state, state.keys() - expected))
+    if missing or unknown:
+        raise ValueError(
+            f'the weights are not those of {architecture}: {len(missing)} of its '
+            f'{len(expected)} tensors are missing and {len(unknown)} are unknown, for example '
+            f'{(missing + unknown)[0]}')
+    for name, tensor in expected.items():
+        if name in state and tensor.shape != state[name].shape:
+            raise ValueError(
+                f'the weights are not those of {architecture}: {name} has shape '
+                f'{tuple(state[name].shape)}, expected {tuple(tensor.shape)}')
+    network.load_state_dict(state, strict=False)
+
+
+def check_class_count(
+    network: torch.nn.Module, state: dict[str, torch.Tensor], class_names: Mapping[int, str]
+) -> None:
+    """
+    Refuse weights for another number of classes than the manifest names.
+
+    :param network: One whose last tensor has an element, or a row, for each class.
+    :raises ValueError: With both numbers.
+    """
+    last, ours = list(network.state_dict().items())[-1]
+    theirs = state.get(last, ours)
+    if len(theirs) != len(ours) and theirs.shape[1:] == ours.shape[1:]:
+        raise ValueError(
+            f'the network has {len(theirs)} classes, but the manifest names {len(class_names)} '
+            f'with ids from {min(class_names)} to {max(class_names)}; correct its classes or '
+            'take the file they belong to')
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from perception_nodes.backends.heads import SCORE_FLOOR
 from perception_nodes.backends.torch_runtime import (
     choose_device,
+    fill,
     image_tensor,
     inference,
     load_state_dict,
@@ -107,37 +108,24 @@ def _network(entry: ModelEntry) -> torch.nn.Module:
 
 
 def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], entry: ModelEntry) -> None:
-    expected = network.state_dict()
-    # frozen normalisation, as torchvision trains it, does not count batches
-    missing, unknown = (
-        sorted(name for name in names if not name.endswith('.num_batches_tracked'))
-        for names in (expected.keys() - state, state.keys() - expected))
-    if missing or unknown:
-        raise ValueError(
-            f'the weights are not those of {entry.architecture}: {len(missing)} of its '
-            f'{len(expected)} tensors are missing and {len(unknown)} are unknown, for example '
-            f'{(missing + unknown)[0]}')
-    for name, tensor in expected.items():
-        if name in state and tensor.shape != state[name].shape:
-            raise ValueError(_other_shape(name, tensor, state[name], entry))
-    network.load_state_dict(state, strict=False)
+    for name, tensor in network.state_dict().items():
+        if any(part in name for part in ('cls', 'class', 'predictor')):
+            _check_class_count(tensor, state.get(name, tensor), entry)
+    fill(network, state, entry.architecture)
     if entry.sha256[:8] in _TRAINED_WITHOUT_EPSILON:
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.0
 
 
-def _other_shape(
-    name: str, ours: torch.Tensor, theirs: torch.Tensor, entry: ModelEntry
-) -> str:
-    """Return the sentence for a tensor that does not fit."""
+def _check_class_count(ours: torch.Tensor, theirs: torch.Tensor, entry: ModelEntry) -> None:
+    """Refuse a tensor of another number of classes; each may have several boxes, or anchors."""
     classes, rest = divmod(theirs.numel() * (max(entry.class_names) + 1), ours.numel())
-    if not rest and any(part in name for part in ('cls', 'class', 'predictor')):
-        return (f'the network has {classes} classes counting the background 0, but the manifest '
-                f'names {len(entry.class_names)} with ids from {min(entry.class_names)} to '
-                f'{max(entry.class_names)}; correct its classes or take the file they belong to')
-    return (f'the weights are not those of {entry.architecture}: {name} has shape '
-            f'{tuple(theirs.shape)}, expected {tuple(ours.shape)}')
+    if theirs.shape != ours.shape and not rest:
+        raise ValueError(
+            f'the network has {classes} classes counting the background 0, but the manifest '
+            f'names {len(entry.class_names)} with ids from {min(entry.class_names)} to '
+            f'{max(entry.class_names)}; correct its classes or take the file they belong to')
 
 
 def _set_input_size(network: Any, entry: ModelEntry) -> None:
