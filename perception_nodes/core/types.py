@@ -89,7 +89,7 @@ class RgbdFrame:
 @dataclass(frozen=True, eq=False)
 class Masks:
     """
-    The pixels of N objects of one image, each kept inside its own box only; they may overlap.
+    The pixels of N objects of one image, each kept as the part that holds it; they may overlap.
 
     :raises ValueError: If a part does not lie inside the image, or the arrays disagree in length.
     """
@@ -165,10 +165,11 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, keep: Any) -> 'Detections':
-        further = (self.object_ids, self.masks, self.keypoints)
         return Detections(
             self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep],
-            *(None if each is None else each[keep] for each in further))
+            None if self.object_ids is None else self.object_ids[keep],
+            None if self.masks is None else self.masks[keep],
+            None if self.keypoints is None else self.keypoints[keep])
 
 
 @dataclass(frozen=True, eq=False)
