@@ -5,6 +5,7 @@ Only attributes are read, so the messages of a bag reader serve as well as those
 and this module needs no ROS. Errors are sentences; the caller knows the topic.
 """
 
+import math
 from typing import Any, Literal
 
 import cv2
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from perception_nodes.core.types import (
     CameraIntrinsics,
     Detections,
+    LaserRanges,
     StampedTransform,
     VelocityCommand,
 )
@@ -231,6 +233,30 @@ def velocity_from_msg(msg: Any) -> VelocityCommand:
     """Convert a ``geometry_msgs/Twist`` or ``TwistStamped`` of base_link to a command."""
     twist = getattr(msg, 'twist', msg)
     return VelocityCommand(float(twist.linear.x), float(twist.angular.z))
+
+
+def laser_ranges_from_msg(msg: Any) -> LaserRanges:
+    """
+    Convert a ``sensor_msgs/LaserScan``; its ranges stay as they are (REP 117).
+
+    :raises ValueError: If it has no ranges, or its angles or limits cannot be.
+    """
+    ranges = np.array(msg.ranges, np.float32)
+    if ranges.size == 0:
+        raise ValueError('the laser scan has no ranges; it must have one for each beam')
+    first, step = float(msg.angle_min), float(msg.angle_increment)
+    # one beam more than a turn is what some drivers send
+    if not math.isfinite(first) or not 0.0 < abs(step) * (ranges.size - 1) < 2.01 * math.pi:
+        raise ValueError(
+            f'the laser scan has {ranges.size} ranges from {first:g} rad on, {step:g} rad apart; '
+            'at least two within one turn are needed: does the driver give degrees?')
+    near, far = float(msg.range_min), float(msg.range_max)
+    if not 0.0 <= near < far < math.inf:
+        raise ValueError(
+            f'the laser scan has range_min {near:g} m and range_max {far:g} m; both must be '
+            'finite, from 0 on, and range_min the smaller')
+    return LaserRanges(
+        ranges, first, step, near, far, stamp_ns_from_msg(msg.header.stamp), msg.header.frame_id)
 
 
 def transform_from_msg(msg: Any) -> StampedTransform:

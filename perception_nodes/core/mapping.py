@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import mapping_kernels as kernels
+from perception_nodes.core import scan_kernels
 from perception_nodes.core.geometry import (
     check_size,
     distortion_coefficients,
@@ -32,7 +33,7 @@ from perception_nodes.core.types import CameraIntrinsics, LaserRanges, Occupancy
 HIT, MISS = 1.5, 1.5
 SUREST_FREE, SUREST_OCCUPIED = -1.0, 2.0
 FREE, OCCUPIED = -0.4, 0.4  # what is between is unknown
-SLICES = 32  # of the height of each cell, one bit each
+_ODDS = (HIT, MISS, SUREST_FREE, SUREST_OCCUPIED, OCCUPIED)
 # depth whose median is outside is in another unit
 _PLAUSIBLE_M = (0.05, 100.0)
 _LEAST_SAMPLE = 20
@@ -42,6 +43,7 @@ _INFLATION_DECAY = 4.6  # from 99 to 1 over the radius
 T = TypeVar('T', bound=np.generic)
 _POINT_STEP, _RAY_STEP = 2, 4  # pixels between the points that are published
 _BEAMS = 720
+_LEAST_UPRIGHT = 0.5  # cosine of the tilt of a laser's beams
 _METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
 
 
@@ -92,6 +94,8 @@ class MappingParams(Params):
     inflation_radius_m: float = param(
         0.0, 'Distance within which cells cost the more, the nearer an obstacle is; 0: none.',
         unit='m', ge=0.0, le=5.0, dynamic=True)
+    use_scan: bool = param(
+        False, 'Let a laser scan mark and clear, too (topic scan).')
     use_mask: bool = param(
         False, 'Give cells the class that a segmentation mask shows there (topics mask and '
         'label_info).')
@@ -211,10 +215,8 @@ class ObstacleMapper:
         depth_m = _read_only(depth_m)
         check_plausible(depth_m)
         p = self.params
-        normal = np.ascontiguousarray(map_from_base[:3, 2])
-        floor = Plane(normal, float(normal @ map_from_base[:3, 3]) + p.ground_height_m)
         ground = find_ground(
-            depth_m, pixel_rays(intrinsics), map_from_camera, floor,
+            depth_m, pixel_rays(intrinsics), map_from_camera, self._floor(map_from_base),
             p.ground_tilt_deg, p.ground_offset_m)
         return View(depth_m, intrinsics, map_from_camera, ground)
 
@@ -248,8 +250,46 @@ class ObstacleMapper:
         shot = self._shot(view)
         kernels.integrate(
             shot, column % n, row % n, self._counts, self._seen, self._log_odds, self._heights,
-            self._classes, self._table.weights,
-            (HIT, MISS, SUREST_FREE, SUREST_OCCUPIED, OCCUPIED))
+            self._classes, self._table.weights, _ODDS)
+
+    def integrate_scan(
+        self, scan: LaserRanges, map_from_laser: npt.NDArray[np.float64],
+        map_from_base: npt.NDArray[np.float64],
+    ) -> None:
+        """
+        Mark where beams end, and clear what they pass through, at the height of the beams.
+
+        What stands in a cell at other heights stays, as what the laser saw stays under camera
+        rays that pass over it. Of cells without memory of an obstacle, beams lower than 0.4 m
+        free those they pass over.
+
+        :param scan: +inf clears up to its largest range; NaN, -inf and ranges out of its limits
+            say nothing.
+        :param map_from_laser: (4, 4) pose of the scan's frame.
+        :param map_from_base: (4, 4) pose of the robot, whose x-y plane is the floor.
+        :raises ValueError: If the beams run up and down.
+        """
+        if abs(map_from_laser[2, 2]) < _LEAST_UPRIGHT:
+            raise ValueError(
+                f"the beams of '{scan.frame_id}' are tilted by more than 60 degrees; a scan for "
+                'the map must be about level')
+        p, n = self.params, self.params.cells
+        column, row = self._origin
+        floor = self._floor(map_from_base)
+        corner_m = np.array(self._origin) * p.resolution_m
+        beams = (scan.ranges_m, (scan.angle_min_rad, scan.angle_increment_rad), scan.range_min_m,
+                 scan.range_max_m, map_from_laser, floor.normal, floor.offset_m, corner_m,
+                 p.resolution_m)
+        scan_kernels.count(*beams, p.min_height_m, p.max_height_m, self._counts, self._seen)
+        scan_kernels.update(
+            *beams, p.max_height_m, column % n, row % n, self._counts, self._seen,
+            self._log_odds, self._heights, self._classes, self._table.weights, _ODDS)
+
+    def _floor(self, map_from_base: npt.NDArray[np.float64]) -> Plane:
+        """Return where the transforms expect the floor."""
+        normal = np.ascontiguousarray(map_from_base[:3, 2])
+        return Plane(
+            normal, float(normal @ map_from_base[:3, 3]) + self.params.ground_height_m)
 
     def _shot(self, view: View) -> kernels.Shot:
         p, k = self.params, view.intrinsics
@@ -447,4 +487,6 @@ def warm_up(params: MappingParams) -> None:
         mapper.integrate(view)
     mapper.label(view, np.zeros((48, 64), np.uint8))
     mapper.occupancy()
-    mapper.sweep([view], np.eye(4), 0)
+    swept = mapper.sweep([view], np.eye(4), 0)
+    if params.use_scan:
+        mapper.integrate_scan(swept, np.eye(4), np.eye(4))

@@ -12,9 +12,9 @@ from numba import njit
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.geometry import distort
+from perception_nodes.core.semantics import NO_CLASS
 
-_SLICES = 32
-_NO_CLASS = 255
+SLICES = 32  # of the height of each cell, one bit each
 _FLOOR_LOOKS = (0.0, 0.15)  # heights at which a cell without obstacle is looked through
 # where a slice of a cell is looked through, until something is known: aside and up, in its size
 _PROBES = ((0.0, 0.0), (-0.35, 0.0), (0.35, 0.0), (0.0, -0.45), (0.0, 0.45))
@@ -94,7 +94,7 @@ def count(shot, counts, seen):  # type: ignore[no-untyped-def]
                        np.float32(shot.max_height))
     rise = np.float32(shot.min_height_slope)
     up_x, up_y, up_z = np.float32(up[0]), np.float32(up[1]), np.float32(up[2])
-    per_slice = np.float32(_SLICES / shot.max_height)
+    per_slice = np.float32(SLICES / shot.max_height)
     x_x, x_y, x_z = (np.float32(turn[0, 0] / resolution), np.float32(turn[0, 1] / resolution),
                      np.float32(turn[0, 2] / resolution))
     y_x, y_y, y_z = (np.float32(turn[1, 0] / resolution), np.float32(turn[1, 1] / resolution),
@@ -209,7 +209,7 @@ def update(  # type: ignore[no-untyped-def]
                 log_odds[at_row, at_column] = known
                 if before != 0 and known < occupied:  # what was there has gone, with its class
                     heights[at_row, at_column] = 0
-                    classes[at_row, at_column] = _NO_CLASS
+                    classes[at_row, at_column] = NO_CLASS
 
 
 @njit(cache=True, error_model='numpy', inline='always')
@@ -281,9 +281,9 @@ def _kept(shot, foot, lift, slices):  # type: ignore[no-untyped-def]
     kept = np.uint32(0)
     run = np.uint32(0)
     passed = hidden = touched = 0
-    step = shot.max_height / _SLICES
-    for k in range(_SLICES + 1):
-        bit = np.uint32(1) << np.uint32(k) if k < _SLICES else np.uint32(0)
+    step = shot.max_height / SLICES
+    for k in range(SLICES + 1):
+        bit = np.uint32(1) << np.uint32(k) if k < SLICES else np.uint32(0)
         if slices & bit:
             run |= bit
             state = 0
@@ -362,7 +362,7 @@ def fade(  # type: ignore[no-untyped-def]
             log_odds[row, column] = known
             if heights[row, column] and known < occupied:
                 heights[row, column] = 0
-                classes[row, column] = _NO_CLASS
+                classes[row, column] = NO_CLASS
 
 
 @njit(cache=True)
@@ -397,12 +397,12 @@ def classify(  # type: ignore[no-untyped-def]
     """
     n = len(log_odds)
     votes = np.zeros((n, n), np.int32)
-    chosen = np.full((n, n), _NO_CLASS, np.uint8)
+    chosen = np.full((n, n), NO_CLASS, np.uint8)
     for row in range(step // 2, shot.depth.shape[0], step):
         for column in range(step // 2, shot.depth.shape[1], step):
             z = shot.depth[row, column]
             label = ids[row, column]
-            if label >= _NO_CLASS or not shot.min_depth <= z <= shot.max_depth:
+            if label >= NO_CLASS or not shot.min_depth <= z <= shot.max_depth:
                 continue
             x, y = shot.rays[row, column, 0] * z, shot.rays[row, column, 1] * z
             h = shot.camera_height + x * shot.up[0] + y * shot.up[1] + z * shot.up[2]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import mapping
 from perception_nodes.core.mapping import MappingParams, View
+from perception_nodes.core.mapping_kernels import SLICES
 from perception_nodes.core.types import CameraIntrinsics, OccupancyMap
 
 FLOOR_LOOKS_M = (0.0, 0.15)
@@ -23,7 +24,7 @@ class ReferenceMapper:
         self.params = params
         n = params.cells
         self.log_odds = np.zeros((n, n))
-        self.heights = np.zeros((n, n, mapping.SLICES), bool)
+        self.heights = np.zeros((n, n, SLICES), bool)
         self.origin = np.zeros(2, np.int64)  # column and row of the map's first cell
         self.is_placed = False
         self.stamp_ns = 0
@@ -99,11 +100,11 @@ class ReferenceMapper:
         xy = (points @ view.turn[:2].T + view.camera_xy_m) / p.resolution_m - self.origin
         inside = ((xy >= 0) & (xy < n)).all(axis=1)
         cell = xy[inside, 1].astype(int) * n + xy[inside, 0].astype(int)
-        part = (height[wanted][inside] * np.float32(mapping.SLICES / p.max_height_m)).astype(int)
+        part = (height[wanted][inside] * np.float32(SLICES / p.max_height_m)).astype(int)
         counts = np.bincount(cell, minlength=n * n).reshape(n, n)
         per_slice = np.bincount(
-            cell * mapping.SLICES + part, minlength=n * n * mapping.SLICES)
-        return counts, per_slice.reshape(n, n, mapping.SLICES) > 0
+            cell * SLICES + part, minlength=n * n * SLICES)
+        return counts, per_slice.reshape(n, n, SLICES) > 0
 
     def _columns(self, view: View) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the camera's coordinates of each cell's floor, and what a metre up adds."""
@@ -139,12 +140,12 @@ class ReferenceMapper:
         heights: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:
         """Return the (M, slices) slices of M cells that are not seen through."""
-        step = self.params.max_height_m / mapping.SLICES
+        step = self.params.max_height_m / SLICES
         states = np.zeros(heights.shape, int)
         for side, up in PROBES:
             aside = np.array([side * self.params.resolution_m, 0.0, 0.0])
             at = np.maximum(
-                (np.arange(mapping.SLICES) + 0.5 + up) * step, self.params.min_height_m)
+                (np.arange(SLICES) + 0.5 + up) * step, self.params.min_height_m)
             here = np.stack(
                 [self._through(view, foot + lift * h + aside, h) for h in at], axis=1)
             states = np.where(states == 0, here, states)
