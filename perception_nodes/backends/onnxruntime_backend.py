@@ -41,7 +41,7 @@ class OnnxDetector:
         self._columns = ScoreColumns(entry.class_names)
         self._output_names = [output.name for output in session.get_outputs()]
         try:
-            self._input_name, self._dtype = _image_input(session, entry)
+            self._input_name, self._dtype = image_input(session, entry)
             outputs = self._run(np.zeros((entry.input.height, entry.input.width, 3), np.uint8))[0]
             self._read(outputs, self._size, self._columns)
         except ValueError as error:
@@ -71,15 +71,15 @@ class OnnxDetector:
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> OnnxDetector:
     """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
-    if half_precision:
-        raise ValueError(
-            f"model '{entry.name}': half_precision is true, but an ONNX file has the precision it "
-            'was exported with; set it to false, or export the network in 16 bits')
-    return OnnxDetector(_open(entry, device), entry)
+    return OnnxDetector(open_session(entry, device, half_precision), entry)
 
 
-def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
-    """Return the name and dtype of the input, which must be one image of the manifest's size."""
+def image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
+    """
+    Return the name and dtype of the input, which must be one image of the manifest's size.
+
+    :raises ValueError: If the network asks for anything else.
+    """
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         found = ', '.join(f'{i.name} {i.shape}' for i in inputs)
@@ -102,7 +102,18 @@ def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tu
     return inputs[0].name, _INPUT_DTYPES[inputs[0].type]
 
 
-def _open(entry: ModelEntry, device: str) -> onnxruntime.InferenceSession:
+def open_session(
+    entry: ModelEntry, device: str, half_precision: bool
+) -> onnxruntime.InferenceSession:
+    """
+    Load a network of any task; see :func:`perception_nodes.backends.registry.load_model`.
+
+    :raises ValueError: If onnxruntime cannot load the file, or not onto this device.
+    """
+    if half_precision:
+        raise ValueError(
+            f"model '{entry.name}': half_precision is true, but an ONNX file has the precision it "
+            'was exported with; set it to false, or export the network in 16 bits')
     options = onnxruntime.SessionOptions()
     # one thread: a robot runs many nodes, and two threads on a busy machine are slower than one
     options.intra_op_num_threads = 1

@@ -20,11 +20,12 @@ def poison():
     return _Poison
 
 
-def _entry(path, backend, architecture='', class_count=3, head=None, **image):
+def _entry(path, backend, architecture='', class_count=3, head=None, *, task='detection',
+           **image):
     """Return the manifest entry of a file, with classes counted from 0 or, torchvision, 1."""
-    first = 1 if backend == 'torchvision' else 0
+    first = 1 if (backend, task) == ('torchvision', 'detection') else 0
     return ModelEntry(
-        name='mine', task='detection', backend=backend, architecture=architecture, head=head,
+        name='mine', task=task, backend=backend, architecture=architecture, head=head,
         domain='real', path=path, url='', licence='MIT', source='', size_bytes=None,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else '0' * 64,
         class_names={first + i: f'class {i}' for i in range(class_count)},
