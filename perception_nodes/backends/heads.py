@@ -30,6 +30,7 @@ class ScoreColumns:
 
     def __init__(self, class_names: Mapping[int, str]) -> None:
         self._names = class_names
+        self.known = np.fromiter(class_names, np.int64)
         first, last = min(class_names), max(class_names)
         # the first is preferred where a network's layout leaves the choice
         self.counts = (last - first + 1, last + 1)
@@ -50,7 +51,7 @@ class ScoreColumns:
 
     def _owned(self, first: int, count: int) -> npt.NDArray[np.int64]:
         ids = np.arange(first, first + count)
-        return np.where(np.isin(ids, np.fromiter(self._names, np.int64)), ids, -1)
+        return np.where(np.isin(ids, self.known), ids, -1)
 
 
 def ssd(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Detections:

@@ -1,0 +1,101 @@
+"""Segmentation on arrays: the parameters, and a model with what all callers want of its masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core.geometry import deproject
+from perception_nodes.core.model_params import ModelParams
+from perception_nodes.core.params import param
+from perception_nodes.core.protocols import SegmenterModel
+from perception_nodes.core.types import CameraIntrinsics, SegmentationMask
+
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationParams(ModelParams):
+    """Parameters of semantic segmentation, in the node and the evaluation."""
+
+    model: str = param(
+        'lraspp_mobilenet_v3_large', 'Name of a segmentation model in the manifest.')
+    confidence_threshold: float = param(
+        0.0, 'Pixels whose class is less probable become void (255, or 65535 in mono16); above 0 '
+        'the probabilities are computed for every frame.', ge=0.0, le=1.0, dynamic=True)
+    points: bool = param(
+        False, 'Publish the points of the depth image with their classes as well; takes depth '
+        'and camera_info.')
+
+
+class Segmenter:
+    """
+    A segmenter model and what is kept of its masks.
+
+    :raises ValueError: If the parameters ask for probabilities that the model does not give.
+    """
+
+    def __init__(self, model: SegmenterModel, params: SegmentationParams) -> None:
+        self.model = model
+        self.params = params
+
+    def segment(
+        self, frames: Sequence[npt.NDArray[np.uint8]], *, confidence: bool = False
+    ) -> list[SegmentationMask]:
+        """
+        Name the class of every pixel.
+
+        :param frames: (H, W, 3) uint8 RGB images.
+        :param confidence: Whether the probabilities are wanted too.
+        :return: One mask per frame, of its size; what is not sure enough is void.
+        :raises ValueError: If a threshold is set and the model gives no probabilities.
+        """
+        threshold = self.params.confidence_threshold
+        masks = self.model.predict(frames, confidence=confidence or threshold > 0.0)
+        return [keep_confident(mask, threshold) for mask in masks] if threshold else masks
+
+
+def keep_confident(mask: SegmentationMask, threshold: float) -> SegmentationMask:
+    """
+    Make the pixels void whose class is less probable than a threshold.
+
+    :raises ValueError: If the mask comes without probabilities.
+    """
+    if mask.confidence is None:
+        raise ValueError(
+            f"parameter 'confidence_threshold' is {threshold}, but the model gives classes "
+            'without probabilities; set it to 0')
+    ids = mask.ids.copy()
+    ids[mask.confidence < threshold] = np.iinfo(ids.dtype).max
+    return replace(mask, ids=ids)
+
+
+def class_edges(ids: Ids) -> npt.NDArray[np.uint8]:
+    """
+    Return where classes meet, one pixel wide: those unlike their right or lower neighbour.
+
+    :param ids: (H, W) class ids; void is a class like the others.
+    :return: (H, W) uint8, 255 on edges and 0 elsewhere.
+    """
+    edges = np.zeros(ids.shape, np.bool_)
+    edges[:, :-1] = ids[:, :-1] != ids[:, 1:]
+    edges[:-1] |= ids[:-1] != ids[1:]
+    return edges.view(np.uint8) * np.uint8(255)
+
+
+def labelled_points(
+    ids: Ids, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
+    """
+    Return the points that the pixels of a mask see.
+
+    :param ids: (H, W) class ids.
+    :param depth_m: (H, W) float32 metres, registered to the mask's image.
+    :param intrinsics: The camera of both.
+    :return: (N, 3) float32 metres in the camera's optical frame, of pixels with a finite
+        positive depth only, and their (N,) uint16 class ids.
+    :raises ValueError: If the images are not of the camera's size.
+    """
+    points = deproject(depth_m, intrinsics)
+    seen = ~np.isnan(points[..., 2])
+    return points[seen], ids[seen].astype(np.uint16)
