@@ -139,13 +139,13 @@ def match_detections(
         scores.append(boxes.scores[counted])
         hits.append(outcome[counted] == _HIT)
     expected = [truth[~truth.ignored] for truth in labels]
-    all_scores = _joined(scores, np.float32)
+    all_scores = joined(scores, np.float32)
     order = np.argsort(-all_scores, kind='stable')
     return Matches(
-        _joined(class_ids, np.int64)[order], all_scores[order],
-        _joined(images, np.int64)[order], _joined(hits, np.bool_)[order],
+        joined(class_ids, np.int64)[order], all_scores[order],
+        joined(images, np.int64)[order], joined(hits, np.bool_)[order],
         np.repeat(np.arange(len(labels)), [len(truth) for truth in expected]),
-        _joined([truth.class_ids for truth in expected], np.int64))
+        joined([truth.class_ids for truth in expected], np.int64))
 
 
 def coco_average_precision(
@@ -212,6 +212,35 @@ def bootstrap_intervals(
     return {name: _central([s[name] for s in scores]) for name in scores[0]}
 
 
+def scores_with_intervals(
+    score: Callable[[npt.NDArray[np.int64]], Mapping[str, float]], groups: npt.NDArray[np.int64],
+    seed: int, resamples: int = 1000,
+) -> dict[str, float]:
+    """
+    Return scores by name, each with ``_ci_low`` and ``_ci_high``, the ends of its 95 % interval.
+
+    Whole groups are drawn: pictures of one scene resemble each other and are no separate evidence.
+
+    :param score: Gets (images,) int64, how often each image counts; returns named scores.
+    :param groups: (images,) number of the group of each image, counted from 0.
+    :param seed: Seed of the draws.
+    :param resamples: Number of draws.
+    """
+    values = score(np.ones(len(groups), np.int64))
+    intervals = bootstrap_intervals(
+        lambda weights: score(weights[groups]), int(groups.max()) + 1, seed, resamples)
+    return {key: value for name in values for key, value in (
+        (name, values[name]), (f'{name}_ci_low', intervals[name][0]),
+        (f'{name}_ci_high', intervals[name][1]))}
+
+
+def groups_of(scenes: Sequence[int | None]) -> npt.NDArray[np.int64]:
+    """Return the number of each image's scene, (images,) int64; one without is on its own."""
+    keys = [(scene, -1) if scene is not None else (-1, i) for i, scene in enumerate(scenes)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.int64)
+
+
 def _central(values: Sequence[float]) -> tuple[float, float]:
     known = [value for value in values if not math.isnan(value)]
     if not known:
@@ -254,13 +283,14 @@ def _covered(
     return np.divide(shared, area, out=np.zeros_like(shared), where=area > 0.0)
 
 
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+def joined(parts: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+    """Return arrays end to end, also where there are none."""
     return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
 
 
 def _coco_annotations(labels: Sequence[BoxLabels]) -> list[dict[str, Any]]:
     rows = _coco_rows([(truth.boxes_xyxy, truth.class_ids) for truth in labels])
-    ignored = _joined([truth.ignored for truth in labels], np.bool_).tolist()
+    ignored = joined([truth.ignored for truth in labels], np.bool_).tolist()
     # the library reads id 0 as "unmatched"; iscrowd is the only flag that it ignores by
     return [{**row, 'id': number, 'area': row['bbox'][2] * row['bbox'][3], 'iscrowd': int(flag)}
             for number, (row, flag) in enumerate(zip(rows, ignored, strict=True), start=1)]
@@ -268,7 +298,7 @@ def _coco_annotations(labels: Sequence[BoxLabels]) -> list[dict[str, Any]]:
 
 def _coco_results(found: Sequence[Detections]) -> list[dict[str, Any]]:
     rows = _coco_rows([(boxes.boxes_xyxy, boxes.class_ids) for boxes in found])
-    scores = _joined([boxes.scores for boxes in found], np.float32).tolist()
+    scores = joined([boxes.scores for boxes in found], np.float32).tolist()
     return [{**row, 'score': score} for row, score in zip(rows, scores, strict=True)]
 
 
