@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 _ALL = 10_000
 # beginnings of the sha256 of weights from before frozen normalisation had an epsilon;
 # torchvision's own loader treats them the same way
-_TRAINED_WITHOUT_EPSILON = ('258fb6c6', 'bf2d0c1e', 'eeacb38b')
+_TRAINED_WITHOUT_EPSILON = ('258fb6c6', 'bf2d0c1e', 'eeacb38b', 'fc266e95')
+# beginnings of the names of those that give masks or key points
+_INSTANCES = ('maskrcnn', 'keypointrcnn')
+_KEYPOINT_COUNT = 'roi_heads.keypoint_predictor.kps_score_lowres.bias'  # one element for each
 
 
 class TorchvisionDetector:
@@ -46,12 +49,14 @@ class TorchvisionDetector:
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
-        images = [
+        with inference(self._device, self._half_precision):
+            answers = self._network(self._images(frames))
+        return [self._detections(answer) for answer in answers]
+
+    def _images(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[torch.Tensor]:
+        return [
             image_tensor(frame.transpose(2, 0, 1)[None].astype(np.float32), self._device)[0] / 255
             for frame in frames]
-        with inference(self._device, self._half_precision):
-            answers = self._network(images)
-        return [self._detections(answer) for answer in answers]
 
     def _detections(self, answer: dict[str, torch.Tensor]) -> Detections:
         boxes, scores, labels = (
@@ -65,17 +70,30 @@ class TorchvisionDetector:
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> TorchvisionDetector:
     """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
+    network, place = open_network(entry, device, half_precision)
+    keep_every_box(network)
+    return TorchvisionDetector(network, entry, place, half_precision)
+
+
+def open_network(
+    entry: ModelEntry, device: str, half_precision: bool
+) -> tuple[torch.nn.Module, torch.device]:
+    """
+    Build the network that an entry names, and fill it with its weights.
+
+    :return: The network, on the CPU, and the device on which it is to run.
+    :raises ValueError: If there is no such device or network, or the weights are not its own.
+    """
     place = choose_device(device, half_precision)
     state = load_state_dict(entry.verified_path())
     try:
-        network = _network(entry)
+        network = _network(entry, state)
         _load(network, state, entry)
         _set_input_size(network, entry)
     except ValueError as error:
         raise ValueError(f"model '{entry.name}': {error}") from error
-    _keep_every_box(network)
     log.info("model '%s' runs on %s", entry.name, place)
-    return TorchvisionDetector(network, entry, place, half_precision)
+    return network, place
 
 
 class Uninitialised(TorchFunctionMode):
@@ -88,23 +106,29 @@ class Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def architectures() -> list[str]:
-    """Return the names of torchvision's detectors of boxes."""
-    return [name for name in list_models(module=detection) if not name.startswith('keypoint')]
+def architectures(task: str) -> list[str]:
+    """Return the names of torchvision's networks for ``detection`` or for ``instances``."""
+    names = list_models(module=detection)
+    if task == 'instances':
+        return [name for name in names if name.startswith(_INSTANCES)]
+    return [name for name in names if not name.startswith('keypoint')]
 
 
-def _network(entry: ModelEntry) -> torch.nn.Module:
+def _network(entry: ModelEntry, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     """Build the untrained network; torchvision counts classes from 0, the background."""
-    known = architectures()
+    known = architectures(entry.task)
     if entry.architecture not in known:
         close = difflib.get_close_matches(entry.architecture, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f'there are {", ".join(known)}'
         raise ValueError(
-            f"torchvision has no detector '{entry.architecture}'; {hint}")
+            f"torchvision has no detector '{entry.architecture}' for {entry.task}; {hint}")
+    options = {}
+    if _KEYPOINT_COUNT in state and entry.architecture.startswith('keypoint'):
+        options = {'num_keypoints': len(state[_KEYPOINT_COUNT])}
     # both None: torchvision would download them
     with Uninitialised():
         return get_model(entry.architecture, weights=None, weights_backbone=None,
-                         num_classes=max(entry.class_names) + 1)
+                         num_classes=max(entry.class_names) + 1, **options)
 
 
 def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], entry: ModelEntry) -> None:
@@ -140,9 +164,10 @@ def _set_input_size(network: Any, entry: ModelEntry) -> None:
             f'{entry.input.width}x{entry.input.height}; leave input_size empty')
 
 
-def _keep_every_box(network: Any) -> None:
+def keep_every_box(network: Any) -> None:
     """Take the network's own thresholds out of the way, and what serves no box."""
     last = getattr(network, 'roi_heads', network)
     last.score_thresh, last.nms_thresh, last.detections_per_img = SCORE_FLOOR, 1.0, _ALL
     if last is not network:
         last.mask_roi_pool = last.mask_head = last.mask_predictor = None
+        last.keypoint_roi_pool = last.keypoint_head = last.keypoint_predictor = None
