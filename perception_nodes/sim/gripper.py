@@ -16,7 +16,9 @@ Reason = Literal['lifted', 'collision', 'nothing_held', 'slipped']
 APPROACH_M = 0.10
 LIFT_M = 0.15
 _APPROACH_MPS = 0.4
-_CLOSE_S = 0.25
+_CLOSE_MPS = 0.12  # of each finger: hands that shut faster run light things through
+_SQUEEZE_S = 0.1
+_CLOSED_CTRL_M = -0.02  # beyond closed: a position servo needs an error to push
 _LIFT_MPS = 0.4
 _REST_S = 0.1
 _TOUCH_N = 5.0  # an approach that pushes harder than this is a collision
@@ -87,8 +89,7 @@ class Gripper:
             hit = self._move(away[:3, 3], map_from_grasp[:3, 3], _APPROACH_MPS, watch=True)
         if hit is not None:
             return GraspOutcome('collision', hit, self._opening_m())
-        self._data.ctrl[self._servos] = -0.02  # beyond closed: a position servo needs an error
-        self._wait(_CLOSE_S)
+        self._close()
         if self._opening_m() < _CLOSED_M:
             return GraspOutcome('nothing_held', -1, self._opening_m())
         heights = self._data.xpos[self._bodies, 2].copy()
@@ -126,6 +127,15 @@ class Gripper:
                 if hit is not None:
                     return hit
         return None
+
+    def _close(self) -> None:
+        """Bring the fingers together until they push with all their force."""
+        target_m = float(self._data.ctrl[self._servos].max())
+        while target_m > _CLOSED_CTRL_M:
+            target_m -= _CLOSE_MPS * self._dt_s
+            self._data.ctrl[self._servos] = target_m
+            self._advance()
+        self._wait(_SQUEEZE_S)
 
     def _wait(self, duration_s: float) -> None:
         for _ in range(round(duration_s / self._dt_s)):
