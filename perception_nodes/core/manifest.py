@@ -176,18 +176,20 @@ def find_model(name: str, task: str = '', manifest: str = '') -> ModelEntry:
     Look a model up in the user's manifest, if one is named, and in the shipped one.
 
     :param name: Name of the entry.
-    :param task: What it has to do, one of :data:`TASKS`; empty allows any.
+    :param task: What it has to do, one of :data:`TASKS`; empty allows any. Models of instances
+        find boxes as well, so they do detection.
     :param manifest: Path of the user's own manifest.yaml, or empty.
     :raises FileNotFoundError: If the user's manifest does not exist.
     :raises ValueError: If no entry has that name and task, listing those there are.
     """
     entries = known_models(manifest)
     entry = entries.get(name)
-    if entry is not None and task in ('', entry.task):
+    suiting = {'': TASKS, 'detection': ('detection', 'instances')}.get(task, (task,))
+    if entry is not None and entry.task in suiting:
         return entry
     if entry is not None:
-        raise ValueError(f"model '{name}' does {entry.task}; a {task} model is needed here")
-    known = [e.name for e in entries.values() if task in ('', e.task)]
+        raise ValueError(f"model '{name}' does {entry.task}; a model for {task} is needed here")
+    known = [e.name for e in entries.values() if e.task in suiting]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f'there are: {", ".join(known) or "none"}'
     kind = f'{task} model' if task else 'model'

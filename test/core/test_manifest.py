@@ -63,17 +63,28 @@ def test_detectors_of_torchvision_are_as_torchvision_publishes_them():
     """Address, beginning of the sha256, classes and quality."""
     models = pytest.importorskip('torchvision.models')
     entries = [e for e in known_models().values()
-               if (e.task, e.backend) == ('detection', 'torchvision')]
-    assert len(entries) >= 10
+               if e.task in ('detection', 'instances') and e.backend == 'torchvision']
+    assert len(entries) >= 12
     for entry in entries:
         weights = models.get_model_weights(entry.architecture).COCO_V1
         assert entry.url == weights.url
         assert entry.url.endswith(f'-{entry.sha256}.pth')
         names = weights.meta['categories']
+        nothing = ('N/A', '__background__', 'no person')
         assert entry.class_names == {
-            i: name for i, name in enumerate(names) if name not in ('N/A', '__background__')}
-        metric = weights.meta['_metrics']['COCO-val2017']['box_map']
-        assert entry.quality[0]['value'] == pytest.approx(metric / 100)
+            i: name for i, name in enumerate(names) if name not in nothing}
+        theirs = weights.meta['_metrics']['COCO-val2017']
+        stated = {q['metric']: q['value'] for q in entry.quality}
+        assert stated == pytest.approx({
+            {'box_map': 'box_AP', 'mask_map': 'mask_AP', 'kp_map': 'keypoint_AP'}[name]: ap / 100
+            for name, ap in theirs.items()})
+
+
+def test_models_of_instances_do_detection_as_well(manifest):
+    """Not the other way round."""
+    assert find_model('maskrcnn_resnet50_fpn', 'detection').task == 'instances'
+    with pytest.raises(ValueError, match="'mine' does detection; a model for instances is needed"):
+        find_model('mine', 'instances', str(manifest))
 
 
 def test_classifiers_of_torchvision_are_as_torchvision_publishes_them():
@@ -134,7 +145,7 @@ def test_unknown_names_are_answered_with_known_ones(manifest):
         find_model('coco_ssdlite', 'detection')
     with pytest.raises(ValueError, match='there are: coco_ssdlite_mobilenet_v2, ssd'):
         find_model('zzz', 'detection')
-    with pytest.raises(ValueError, match='does detection; a segmentation model is needed'):
+    with pytest.raises(ValueError, match='does detection; a model for segmentation is needed'):
         find_model('mine', 'segmentation', str(manifest))
     with pytest.raises(FileNotFoundError, match='no model manifest'):
         find_model('mine', 'detection', str(manifest.parent / 'absent.yaml'))
