@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 colcon docs clean bench-simulation bench-map
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -86,6 +86,11 @@ VOC_TO_COCO := aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,
 eval-voc50: venv ## score the shipped detector on 50 photos, directly and through ROS
 	$(BIN)/perception evaluate-model coco_ssdlite_mobilenet_v2 $(PERCEPTION_NODES_DATA)/datasets/voc50 \
 	  --map '$(VOC_TO_COCO)' --score-threshold 0.01 --nms-iou 0.6 --through-ros --out out/eval/voc50.json
+
+SEED ?= 2026
+FRAMES ?= 600
+eval-vision: venv ## score boxes and masks in fresh simulated scenes; writes out/eval/vision.json
+	$(BIN)/perception benchmark vision --seed $(SEED) --frames $(FRAMES) --out out/eval/vision.json
 
 COLCON := --build-base out/colcon/build --install-base out/colcon/install
 colcon: venv ## build and test as a colcon workspace package, in out/colcon

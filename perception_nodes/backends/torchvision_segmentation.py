@@ -88,6 +88,14 @@ def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> Torc
     return segmenter
 
 
+def untrained_segmenter(entry: ModelEntry) -> TorchvisionSegmenter:
+    """Build a network with random weights on the CPU, to measure what it costs."""
+    place = choose_device('cpu', False)
+    network = get_model(entry.architecture, weights=None, weights_backbone=None,
+                        num_classes=max(entry.class_names) + 1)
+    return TorchvisionSegmenter(network, entry, place, False)
+
+
 def architectures() -> list[str]:
     """Return the names of torchvision's segmenters."""
     return list_models(module=segmentation)

@@ -1,0 +1,105 @@
+"""Figures of models whose answers are known: constant boxes, and floor wherever one looks."""
+
+import hashlib
+import json
+import math
+
+import cv2
+import numpy as np
+import onnx
+from perception_nodes.cli.main import main
+from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT, SEGMENTED_NAMES
+import pytest
+import yaml
+
+pytest.importorskip('mujoco')
+
+WIDTH, HEIGHT = 320, 240
+
+
+def save_constant(path, name, values):
+    """Write a network that answers the same to every image."""
+    helper = onnx.helper
+    graph = helper.make_graph(
+        # the image takes part, so that it is not left out: its sum times 0 is added
+        [helper.make_node('ReduceSum', ['image'], ['sum'], keepdims=0),
+         helper.make_node('Mul', ['sum', 'zero'], ['nothing']),
+         helper.make_node('Add', ['values', 'nothing'], [name])],
+        'constant',
+        [helper.make_tensor_value_info('image', 1, [1, 3, HEIGHT, WIDTH])],
+        [helper.make_tensor_value_info(name, 1, list(values.shape))],
+        [onnx.numpy_helper.from_array(values.astype(np.float32), 'values'),
+         onnx.numpy_helper.from_array(np.zeros((), np.float32), 'zero')])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Make a detector that always finds a chair in the middle, and a segmenter of floors."""
+    boxes = np.zeros((1, 4 + len(CLASS_NAMES) - FIRST_OBJECT, 30))
+    boxes[0, :4, 0] = (160, 120, 100, 100)
+    boxes[0, 4 + 1, 0] = 0.9  # chair
+    masks = np.zeros((1, len(SEGMENTED_NAMES), HEIGHT // 8, WIDTH // 8))
+    masks[0, 0] = 5.0
+    models = []
+    for task, head, name, values, classes in (
+            ('detection', 'yolo', 'boxes', boxes,
+             {i: n for i, n in CLASS_NAMES.items() if i >= FIRST_OBJECT}),
+            ('segmentation', None, 'logits', masks, dict(SEGMENTED_NAMES))):
+        path = tmp_path / f'{task}.onnx'
+        sha256 = save_constant(path, name, values)
+        models.append({
+            'name': task, 'task': task, 'backend': 'onnxruntime', 'architecture': 'constant',
+            'head': head, 'domain': 'simulation', 'file': path.name, 'sha256': sha256,
+            'licence': 'Apache-2.0', 'classes': classes,
+            'input': {'width': WIDTH, 'height': HEIGHT}})
+    (tmp_path / 'manifest.yaml').write_text(yaml.safe_dump({'models': models}))
+    return tmp_path / 'manifest.yaml'
+
+
+@pytest.mark.slow
+def test_constant_models_score_what_can_be_counted(manifest, tmp_path, capsys):
+    words = ['benchmark', 'vision', '--detector', 'detection', '--segmenter', 'segmentation',
+             '--manifest', str(manifest), '--frames', '12', '--seed', '3',
+             '--scenes', str(tmp_path / 'scenes'), '--out', str(tmp_path / 'vision.json')]
+    assert main(words) == 0
+    values = json.loads((tmp_path / 'vision.json').read_text())
+    shown = capsys.readouterr().out
+    root, = (tmp_path / 'scenes').iterdir()
+    masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+             for path in sorted((root / 'test' / 'masks').iterdir())]
+    pixels = np.concatenate([mask[mask != 255] for mask in masks])
+    # of all classes that occur only the floor is ever right, and only where there is floor
+    floor = float((pixels == 0).mean())
+    assert values['segmentation_pixel_accuracy'] == pytest.approx(floor, abs=1e-6)
+    assert values['segmentation_IoU_floor'] == pytest.approx(floor, abs=1e-6)
+    classes = len(np.unique(np.minimum(pixels, 8)))
+    assert values['segmentation_mIoU'] == pytest.approx(floor / classes, abs=1e-6)
+    assert values['segmentation_object_recall_held_out_families'] == 0.0
+    rows = json.loads((root / 'test' / 'instances.json').read_text())['annotations']
+    assert values['boxes_ignored'] == sum(row['ignore'] for row in rows)
+    assert values['boxes'] + values['boxes_ignored'] == len(rows)
+    assert values['detection_AP50_chair'] <= 1.0
+    assert 0.0 <= values['detection_AP'] <= values['detection_AP50'] <= 1.0
+    assert values['n'] == values['images'] == 12
+    assert (values['scenes'], values['validation_images']) == (2, 6)
+    # a seed of the split test of data set 3, which no training draws from
+    assert values['scene_seed_first'] == (3 * 3 + 2) * 1_000_000
+    for name in ('detection_AP50', 'detection_AP', 'segmentation_mIoU', 'boundary_f',
+                 'detection_AP50_all_counted', 'detection_AP50_held_out_families'):
+        assert {f'{name}_ci_low', f'{name}_ci_high'} <= values.keys()
+    assert 'validation_detection_AP50' in values
+    assert values['segmenter_hz_1_thread'] > 0.0
+    assert math.isfinite(values['segmenter_640x480_cpu_ms_p95'])
+    assert 'segmenter_hz_1_thread' in shown
+    assert 'MISSED' in shown
+
+
+def test_a_model_that_is_missing_is_said_before_anything_is_drawn(tmp_path, capsys):
+    words = ['benchmark', 'vision', '--detector', 'nonesuch', '--scenes', str(tmp_path / 's')]
+    assert main(words) == 1
+    assert "there is no detection model 'nonesuch'" in capsys.readouterr().err
+    assert not (tmp_path / 's').exists()
