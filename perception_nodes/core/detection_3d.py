@@ -61,18 +61,17 @@ def lift(
     frame: RgbdFrame,
     up_in_camera: npt.NDArray[np.float64] | None,
     params: Detection3DParams,
-    masks: npt.NDArray[np.bool_] | None = None,
 ) -> Detections3D:
     """
     Find the box in space of each detection, from depth.
 
-    An object is the connected surface that lies in the 2D box rather than around it, after the
-    surface it stands on was taken away; so an occluder in front and a wall behind are left out.
+    An object is the connected surface that lies in its mask, or where it has none in the 2D box
+    rather than around it, after the surface it stands on was taken away; so an occluder in front
+    and a wall behind are left out.
 
     :param frame: With depth registered to the image, and intrinsics.
     :param up_in_camera: (3,) direction against gravity in the camera's frame: boxes stand
         upright, turned about it. None aligns them with the camera's axes.
-    :param masks: (N, H, W) bool, the pixels of each detection where a model knows them.
     :return: Boxes in the camera's optical frame, x away from the camera and z up where up is
         known.
     :raises ValueError: If the frame has no depth or no intrinsics, or sizes disagree.
@@ -82,16 +81,17 @@ def lift(
         raise ValueError(f"boxes in space need a {missing}, and the frame of '{frame.frame_id}' "
                          "has none: connect it, or choose boxes_3d 'ground' or 'none'")
     check_size(frame.depth_m, frame.intrinsics)
-    if masks is not None and masks.shape != (len(detections), *frame.depth_m.shape):
-        raise ValueError(f'masks have shape {masks.shape}; expected '
-                         f'{(len(detections), *frame.depth_m.shape)}')
+    masks = detections.masks
+    if masks is not None and masks.image_shape != frame.depth_m.shape:
+        raise ValueError(f'masks are of an image of {masks.image_shape} pixels; the depth image '
+                         f'has {frame.depth_m.shape}')
     intrinsics, upright = frame.intrinsics, up_in_camera is not None
     depth_m = read_only(frame.depth_m)
     boxes = detections.boxes_xyxy.astype(np.float64)
     axes = _axes(boxes, intrinsics, up_in_camera)
     rows, measured, counts, rejected = [], [], [], []
     for i, box in enumerate(boxes):
-        mask = None if masks is None else masks[i]
+        mask = None if masks is None else (masks.place(i), masks.parts[i])
         region = _Region(depth_m, intrinsics, mask, box, params)
         try:
             values, count = _measure(region, axes[i], upright, intrinsics, params)
@@ -211,12 +211,14 @@ class _Region:
 
     def __init__(
         self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics,
-        mask: npt.NDArray[np.bool_] | None, box: npt.NDArray[np.float64],
-        params: Detection3DParams,
+        mask: tuple[tuple[slice, slice], npt.NDArray[np.bool_]] | None,
+        box: npt.NDArray[np.float64], params: Detection3DParams,
     ) -> None:
         height, width = depth_m.shape
         left, top = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
         right, bottom = min(math.ceil(box[2]), width), min(math.ceil(box[3]), height)
+        if mask is not None:
+            (top, bottom), (left, right) = ((edge.start, edge.stop) for edge in mask[0])
         # what surrounds the box tells what the object stands on and what goes on outside
         margin_x, margin_y = max(4, (right - left) // 8), max(4, (bottom - top) // 8)
         x0, y0 = max(left - margin_x, 0), max(top - margin_y, 0)
@@ -226,11 +228,11 @@ class _Region:
         self.masked = mask is not None
         self.mask: npt.NDArray[np.bool_] = np.empty((0, 0), np.bool_)
         inside = np.zeros(depth_m[part].shape, np.bool_)
-        inside[max(top - y0, 0):max(bottom - y0, 0), max(left - x0, 0):max(right - x0, 0)] = True
+        inside[max(top - y0, 0):max(bottom - y0, 0), max(left - x0, 0):max(right - x0, 0)] = (
+            True if mask is None else mask[1])
         if mask is not None:
             # the border of a mask mixes two depths
-            self.mask = cv2.erode(mask[part].view(np.uint8), _CROSS).view(np.bool_)
-            inside = self.mask
+            inside = self.mask = cv2.erode(inside.view(np.uint8), _CROSS).view(np.bool_)
         self.step = max(1, int(math.sqrt(inside.size / _PIXELS_PER_BOX)))
         thin = np.s_[::self.step, ::self.step]
         self.inside = np.ascontiguousarray(inside[thin])

@@ -14,7 +14,7 @@ from perception_nodes.core.geometry import (
     up_in_camera,
     up_of_pitched_camera,
 )
-from perception_nodes.core.types import CameraIntrinsics, Detections, RgbdFrame
+from perception_nodes.core.types import CameraIntrinsics, Detections, Masks, RgbdFrame
 import pytest
 
 VGA = CameraIntrinsics(640, 480, 525.0, 525.0, 319.5, 239.5)
@@ -96,10 +96,19 @@ class Scene:
 
     def lifted(self, box_xyxy=None, *, up=True, params=PARAMS, mask=None):
         """Return what is found of the first box, in the world."""
-        found = lift(
-            detections(self.box() if box_xyxy is None else box_xyxy), self.frame(),
-            self.up if up else None, params, None if mask is None else mask[None])
+        flat = detections(self.box() if box_xyxy is None else box_xyxy)
+        if mask is not None:
+            flat = replace(flat, masks=masks_of([mask]))
+        found = lift(flat, self.frame(), self.up if up else None, params)
         return found.transformed(self.world_from_camera)
+
+
+def masks_of(images):
+    """Return the masks that are True in (H, W) images."""
+    places = [tuple(slice(axis.min(), axis.max() + 1) for axis in image.nonzero())
+              for image in images]
+    return Masks(tuple(image[place] for image, place in zip(images, places, strict=True)),
+                 np.array([[edge.start for edge in place] for place in places]), images[0].shape)
 
 
 def detections(*boxes_xyxy):
@@ -310,8 +319,9 @@ def test_missing_inputs_are_named():
         lift(found, replace(frame, depth_m=None), scene.up, PARAMS)
     with pytest.raises(ValueError, match='need a camera_info'):
         lift(found, replace(frame, intrinsics=None), scene.up, PARAMS)
-    with pytest.raises(ValueError, match=r'masks have shape \(2, 480, 640\)'):
-        lift(found, frame, scene.up, PARAMS, np.ones((2, 480, 640), bool))
+    small = replace(found, masks=masks_of([np.ones((48, 64), bool)]))
+    with pytest.raises(ValueError, match=r'masks are of an image of \(48, 64\) pixels'):
+        lift(small, frame, scene.up, PARAMS)
 
 
 def test_ten_boxes_cost_little():
