@@ -29,11 +29,7 @@ class SegmentationParams(ModelParams):
 
 
 class Segmenter:
-    """
-    A segmenter model and what is kept of its masks.
-
-    :raises ValueError: If the parameters ask for probabilities that the model does not give.
-    """
+    """A segmenter model and what is kept of its masks."""
 
     def __init__(self, model: SegmenterModel, params: SegmentationParams) -> None:
         self.model = model
@@ -99,3 +95,9 @@ def labelled_points(
     points = deproject(depth_m, intrinsics)
     seen = ~np.isnan(points[..., 2])
     return points[seen], ids[seen].astype(np.uint16)
+
+
+def warm_up() -> None:
+    """Compile what points need, so that the first frame does not wait for it."""
+    camera = CameraIntrinsics.from_fov(4, 3, 60.0)
+    labelled_points(np.zeros((3, 4), np.uint8), np.ones((3, 4), np.float32), camera)
