@@ -19,9 +19,9 @@ from perception_nodes.conversions.encode import (
     points_to_msg,
 )
 from perception_nodes.core.mapping import MappingParams, ObstacleMapper, View, warm_up
-from perception_nodes.core.transforms import TransformError
-from perception_nodes.core.types import RgbdFrame
-from perception_nodes.ros.inference_node import InferenceNode, LATCHED
+from perception_nodes.core.transforms import Patience, TransformError
+from perception_nodes.core.types import LaserRanges, RgbdFrame
+from perception_nodes.ros.inference_node import InferenceNode, LATCHED, SCAN
 from perception_nodes.ros.process import run
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
@@ -51,6 +51,8 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         self.clearing = self.create_camera_outputs(
             PointCloud2, 'clearing', qos_profile_sensor_data)
         self.scans = self.create_output(LaserScan, '~/scan', qos_profile_sensor_data)
+        self._patience = Patience(
+            self.transform_timeout_s, len(self.obstacles) + self.params.use_scan)
         warm_up(self.params)
         mapper = ObstacleMapper(self.params)
         if self.params.use_mask:
@@ -79,6 +81,10 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         """Say that depth is what this node works on."""
         return frozenset({'depth', 'camera_info', 'transforms'})
 
+    def wants_scan(self) -> bool:
+        """Take a laser scan, too, where that is asked for."""
+        return self.params.use_scan
+
     def needs_colour(self) -> bool:
         """Spare the transport of pictures that nobody looks at."""
         return False
@@ -99,13 +105,11 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         stamp_ns = 0
         for camera, frame in sorted(frames.items(), key=lambda item: item[1].stamp_ns):
             try:
-                view, map_from_base = self._view(frame)
+                view, map_from_base = self._view(camera, frame)
             except (ValueError, TransformError) as error:  # the other cameras can still see
-                self.fail(camera, error)
+                self.lose(camera, error)
                 continue
-            if self.core.move(map_from_base, frame.stamp_ns):
-                self.get_logger().warning(
-                    'the robot was somewhere else a moment ago: the map starts again')
+            if self._move(map_from_base, frame.stamp_ns):
                 views.clear()
             self.core.integrate(view)
             views[camera], stamp_ns = view, frame.stamp_ns
@@ -122,23 +126,48 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
             self.scans.publish(laser_scan_to_msg(
                 self.core.sweep(list(views.values()), map_from_base, stamp_ns)))
 
-    def _view(self, frame: RgbdFrame) -> tuple[View, npt.NDArray[np.float64]]:
+    def process_scan(self, scan: LaserRanges) -> None:
+        """Map what a laser meets and passes, and publish the map."""
+        map_from_laser, map_from_base = self._poses(SCAN, scan.frame_id, scan.stamp_ns)
+        self._move(map_from_base, scan.stamp_ns)
+        self.core.integrate_scan(scan, map_from_laser, map_from_base)
+        self.maps.publish(occupancy_to_msg(self.core.occupancy(), scan.stamp_ns))
+
+    def _move(self, map_from_base: npt.NDArray[np.float64], stamp_ns: int) -> bool:
+        jumped = self.core.move(map_from_base, stamp_ns)
+        if jumped:
+            self.get_logger().warning(
+                'the robot was somewhere else a moment ago: the map starts again')
+        return jumped
+
+    def _view(self, camera: str, frame: RgbdFrame) -> tuple[View, npt.NDArray[np.float64]]:
         """Find where the camera and the robot were when the image was taken."""
         if frame.depth_m is None or frame.intrinsics is None:
             raise ValueError('the frame has no depth')
-
-        def pose(child: str) -> npt.NDArray[np.float64]:
-            return self.transforms.lookup(
-                self.params.map_frame, child, frame.stamp_ns, self.transform_timeout_s)
-
-        map_from_camera = pose(frame.frame_id)
-        if self.params.base_frame:
-            map_from_base = pose(self.params.base_frame)
-        else:  # in the hand: under the camera, level
-            map_from_base = np.eye(4)
-            map_from_base[:2, 3] = map_from_camera[:2, 3]
+        map_from_camera, map_from_base = self._poses(camera, frame.frame_id, frame.stamp_ns)
         view = self.core.view(frame.depth_m, frame.intrinsics, map_from_camera, map_from_base)
         return view, map_from_base
+
+    def _poses(
+        self, name: str, frame_id: str, stamp_ns: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return where a sensor and the robot were in the map."""
+        def pose(child: str) -> npt.NDArray[np.float64]:
+            return self.transforms.lookup(
+                self.params.map_frame, child, stamp_ns, self._patience.timeout_s(name))
+
+        came = False
+        try:
+            map_from_sensor = pose(frame_id)
+            if self.params.base_frame:
+                map_from_base = pose(self.params.base_frame)
+            else:  # in the hand: under the camera, level
+                map_from_base = np.eye(4)
+                map_from_base[:2, 3] = map_from_sensor[:2, 3]
+            came = True
+        finally:
+            self._patience.note(name, came=came)
+        return map_from_sensor, map_from_base
 
     def _label(self) -> None:
         """Use the masks that have come for views of the last moments."""

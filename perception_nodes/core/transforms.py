@@ -7,6 +7,7 @@ each new sample, and takes the shortest way through a graph where a child change
 """
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
 import math
 import threading
@@ -17,6 +18,7 @@ from perception_nodes.core.types import StampedTransform
 
 HISTORY_S = 10.0
 JUMP_S = 1.0
+_RETRY_AFTER = 10  # frames
 
 # translation x, y, z and unit quaternion x, y, z, w: the child's pose in its parent
 Pose = tuple[tuple[float, float, float], tuple[float, float, float, float]]
@@ -141,6 +143,29 @@ class TransformBuffer:
         roots = [self._ancestors(frame)[-1] for frame in (source, target)]
         return ("they are in two trees, under '{}' and '{}'; a node that connects the two "
                 'is missing'.format(*roots))
+
+
+class Patience:
+    """
+    How long to wait for the transforms of each of several inputs.
+
+    One whose transform does not come would hold up all others, frame after frame; so after a
+    wait in vain it gets the next one only ten frames later, and until then what is there. A
+    single input is always waited for.
+    """
+
+    def __init__(self, timeout_s: float, inputs: int) -> None:
+        self._timeout_s = timeout_s
+        self._retry_after = _RETRY_AFTER if inputs > 1 else 1
+        self._in_vain: Counter[str] = Counter()  # frames in a row, by the input's name
+
+    def timeout_s(self, name: str) -> float:
+        """Return the longest wait for the next frame of an input."""
+        return 0.0 if self._in_vain[name] % self._retry_after else self._timeout_s
+
+    def note(self, name: str, *, came: bool) -> None:
+        """Hear whether the transforms of a frame came."""
+        self._in_vain[name] = 0 if came else self._in_vain[name] + 1
 
 
 class _Link:

@@ -1,6 +1,6 @@
 """The life of a perception node, written once: take the newest frames, publish, report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event, Thread
 import time
@@ -8,27 +8,41 @@ from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
+from perception_nodes.conversions.decode import stamp_ns_from_msg
 from perception_nodes.core.health import NodeHealth, STALE_AFTER_S, Verdict
 from perception_nodes.core.latest import LatestSlots
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.stamp_pairs import StampPairs
 from perception_nodes.core.transforms import TransformBuffer
-from perception_nodes.core.types import RgbdFrame
+from perception_nodes.core.types import LaserRanges, RgbdFrame
 from perception_nodes.ros import parameters
 from perception_nodes.ros.bond import form_bond
 from perception_nodes.ros.diagnostics import diagnostics_msg
-from perception_nodes.ros.sources import CameraHub, CameraSource, CameraTopics, Observation
+from perception_nodes.ros.sources import (
+    Arrived,
+    CameraHub,
+    CameraSource,
+    CameraTopics,
+    Observation,
+    ScanSource,
+    ScanTopic,
+)
 from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 
 P = TypeVar('P', bound=Params)
 C = TypeVar('C')
+T = TypeVar('T')
 ParameterKinds = tuple[type[Params], ...]
+Taken = Observation | Arrived[LaserRanges]
 
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_WAITING_FRAMES = 30  # for messages about them, which another node is still making
+SCAN = 'laser scan'  # name of that input; no camera can have it, as topics have no spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +72,25 @@ class NodeParams(Params):
 
 
 class CameraInput:
-    """One camera of a node: where its frames wait, and how they fare."""
+    """
+    One camera of a node: where its frames wait, and how they fare.
+
+    :param partner: Topic whose message of the same stamp a frame waits for; empty: none.
+    """
 
     def __init__(
-        self, name: str, slots: LatestSlots[Observation], time_jumped: Callable[[], None]
+        self, name: str, slots: LatestSlots[Taken], time_jumped: Callable[[], None],
+        partner: str = '',
     ) -> None:
         self.name = name
         self.health = NodeHealth()
-        self.source: CameraSource | None = None
+        self.source: CameraSource | ScanSource | None = None
         self.time_jumped = time_jumped
+        self.pairs: StampPairs[Taken, Any] = StampPairs(
+            _WAITING_FRAMES, lambda: self.dropped(self._without_partner))
         self._slots = slots
+        self._partner = partner
+        self._without_partner = f'no_{partner.rpartition("/")[2]}'
 
     def received(self) -> None:
         """Hear that an image arrived."""
@@ -77,8 +100,20 @@ class CameraInput:
         """Hear that an image could not be made part of a frame."""
         self.health.dropped(reason)
 
-    def deliver(self, observation: Observation) -> None:
+    def deliver(self, observation: Taken) -> None:
         """Put a complete frame where the worker takes the newest from."""
+        if self._partner:
+            self._proceed(self.pairs.add_first(observation.stamp_ns, observation))
+        else:
+            self._proceed(observation)
+
+    def partner_arrived(self, msg: Any) -> None:
+        """Take the message that the frame of its stamp waits for."""
+        self._proceed(self.pairs.add_second(stamp_ns_from_msg(msg.header.stamp), msg))
+
+    def _proceed(self, observation: Taken | None) -> None:
+        if observation is None:
+            return
         self.health.completed()
         if self._slots.put(self.name, observation):
             self.health.dropped('superseded')
@@ -86,9 +121,13 @@ class CameraInput:
     def concern(self) -> str:
         """Return what is wrong with this camera now; empty when nothing is."""
         if failure := self.health.recent_failure():
-            return f'dropped a frame: {failure}'
+            return failure
         if self.source is None or self.health.idle_s() < STALE_AFTER_S:
             return ''
+        if self.health.last_drop() == self._without_partner:
+            return (f"nothing on '{self._partner}' has the stamp of one of the last "
+                    f'{_WAITING_FRAMES} frames: start the node that publishes it on the same '
+                    'camera, or remap the topic')
         return self.source.why_silent(self.health.last_drop())
 
 
@@ -113,9 +152,11 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         super().__init__(name, **kwargs)
         self._hub = hub or CameraHub(self)
         self._failure = ''
+        self._partner = ''
         self._outputs: list[Any] = []
         self._extra_inputs: list[Any] = []
         self._inputs: dict[str, CameraInput] = {}
+        self._lost: set[str] = set()  # inputs whose frame of this round came to nothing
         self._jumped = Event()
         self._bond: Any = None
         kinds = self.parameter_kinds()
@@ -165,9 +206,21 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         """
         raise NotImplementedError
 
+    def process_scan(self, scan: LaserRanges) -> None:
+        """Use the newest laser scan; only for nodes that want scans."""
+        raise NotImplementedError
+
+    def wants_scan(self) -> bool:
+        """Return whether the topic ``scan`` is an input, too."""
+        return False
+
     def extra_inputs(self) -> frozenset[str]:
         """Return which of ``depth``, ``camera_info``, ``transforms`` the parameters ask for."""
         return frozenset()
+
+    def depth_is_optional(self) -> bool:
+        """Return whether frames whose depth does not come are worked on without it."""
+        return False
 
     def needs_colour(self) -> bool:
         """Return whether the colour image is wanted; without it, depth alone makes a frame."""
@@ -183,6 +236,20 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
     ) -> None:
         """Subscribe to something beside the cameras, until cleanup."""
         self._extra_inputs.append(self.create_subscription(msg_type, topic, callback, qos))
+
+    def pair_frames_with(self, msg_type: Any, topic: str) -> None:
+        """Let each frame wait for the message of its stamp on ``topic``; see :meth:`partner`."""
+        self._partner = topic
+        for camera in self._cameras():
+            def hand_on(msg: Any, camera: str = camera) -> None:
+                if camera in self._inputs:
+                    self._inputs[camera].partner_arrived(msg)
+            self.create_input(
+                msg_type, f'{camera}/{topic}'.lstrip('/'), hand_on, qos_profile_sensor_data)
+
+    def partner(self, camera: str, frame: RgbdFrame) -> Any:
+        """Return the message that a frame waited for."""
+        return self._inputs[camera].pairs.take_second(frame.stamp_ns)
 
     def create_camera_outputs(
         self, msg_type: Any, name: str, qos: QoSProfile = RELIABLE
@@ -270,15 +337,23 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         if not self._node_params.autostart:
             self._bond = form_bond(self)
         self.announce()
-        self._slots: LatestSlots[Observation] = LatestSlots()
-        self._inputs = {name: CameraInput(name, self._slots, self._on_time_jump)
-                        for name in self._cameras()}
+        self._slots: LatestSlots[Taken] = LatestSlots()
+        topics: dict[str, CameraTopics | ScanTopic] = {
+            name: self._topics(name) for name in self._cameras()}
+        if self.wants_scan():
+            topics[SCAN] = ScanTopic(
+                self.resolve_topic_name('scan'), self._node_params.input_reliability)
+        self._inputs = {
+            name: CameraInput(
+                name, self._slots, self._on_time_jump,
+                '' if name == SCAN else self._partner_topic(name))
+            for name in topics}
         self._worker = Thread(target=self._work, name=f'{self.get_name()}-worker', daemon=True)
         self._worker.start()
         if 'transforms' in self.extra_inputs():
             self._hub.listen_to_transforms()
         for name, camera in self._inputs.items():
-            camera.source = self._hub.listen(self._topics(name), camera)
+            camera.source = self._hub.listen(topics[name], camera)
 
     def _end(self) -> None:
         self.halt()
@@ -294,9 +369,14 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
         for subscription in self._extra_inputs:
             self.destroy_subscription(subscription)
         self._extra_inputs.clear()
+        self._partner = ''
 
     def _cameras(self) -> tuple[str, ...]:
         return self._node_params.cameras or ('',)
+
+    def _partner_topic(self, camera: str) -> str:
+        name = f'{camera}/{self._partner}'.lstrip('/')
+        return self.resolve_topic_name(name) if self._partner else ''
 
     def _topics(self, camera: str) -> CameraTopics:
         p, wanted = self._node_params, self.extra_inputs()
@@ -310,8 +390,8 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             camera_info=resolved('camera_info') if 'camera_info' in wanted else '',
             depth_camera_info=resolved('depth_camera_info') if 'depth' in wanted else '',
             image_transport=p.image_transport, depth_image_transport=p.depth_image_transport,
-            reliability=p.input_reliability, tolerance_ms=p.sync_tolerance_ms,
-            transform_timeout_ms=p.transform_timeout_ms,
+            depth_is_optional=self.depth_is_optional(), reliability=p.input_reliability,
+            tolerance_ms=p.sync_tolerance_ms, transform_timeout_ms=p.transform_timeout_ms,
             zero_depth_means='unknown' if p.zero_depth_means == 'unknown' else 'beyond_range')
 
     def _is_active(self) -> bool:
@@ -339,46 +419,59 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             return
         for name in self._slots.clear():
             self._inputs[name].health.dropped('time_jump')
+        for camera in self._inputs.values():
+            camera.pairs.clear()
         self._jumped.set()  # the worker is the one to reset what it works with
         self.get_logger().warning(
             'time jumped back: forgetting what was seen before', throttle_duration_sec=5.0)
 
     def _work(self) -> None:
-        while observations := self._slots.take():
+        while taken := self._slots.take():
             started_ns = time.monotonic_ns()
             if self._jumped.is_set():
                 self._jumped.clear()
                 self.reset()
-            frames = self._decoded(observations)
-            try:
-                if frames:
-                    self.process(frames)
-            except Exception as error:  # one bad frame must not end the node
-                if not self.context.ok():  # told to stop: there is nobody to publish to
-                    return
-                for name in frames:
-                    self.fail(name, error)
-                continue
+            self._lost.clear()
+            decoded = self._decoded(taken)
+            frames = {n: frame for n, frame in decoded.items() if isinstance(frame, RgbdFrame)}
+            scan = decoded.get(SCAN)
+            if frames:
+                self._attempt(self.process, frames, frames)
+            if isinstance(scan, LaserRanges):
+                self._attempt(self.process_scan, scan, (SCAN,))
             done_ns = time.monotonic_ns()
-            for name in frames:
+            for name in decoded.keys() - self._lost:
                 self._inputs[name].health.processed(
-                    (done_ns - observations[name].received_ns) * 1e-6,
-                    (done_ns - started_ns) * 1e-6)
+                    (done_ns - taken[name].received_ns) * 1e-6, (done_ns - started_ns) * 1e-6)
 
-    def _decoded(self, observations: dict[str, Observation]) -> dict[str, RgbdFrame]:
-        frames = {}
-        for name, observation in observations.items():
+    def _attempt(self, work: Callable[[T], None], what: T, names: Iterable[str]) -> None:
+        try:
+            work(what)
+        except Exception as error:  # one bad frame must not end the node
+            for name in names if self.context.ok() else ():  # else there is nobody to tell
+                self.lose(name, error)
+
+    def _decoded(self, taken: dict[str, Taken]) -> dict[str, RgbdFrame | LaserRanges]:
+        decoded: dict[str, RgbdFrame | LaserRanges] = {}
+        for name, item in taken.items():
             try:
-                frames[name] = observation.frame()
+                decoded[name] = item.frame() if isinstance(item, Observation) else item.value()
+                if isinstance(item, Observation) and item.depth_problem:
+                    self.fail(name, ValueError(item.depth_problem), 'no depth for a frame')
             except Exception as error:
                 self.fail(name, error)
-        return frames
+        return decoded
 
-    def fail(self, camera: str, error: Exception) -> None:
+    def lose(self, camera: str, error: Exception) -> None:
+        """Count a frame that came to nothing, and say why; it does not count as processed."""
+        self._lost.add(camera)
+        self.fail(camera, error)
+
+    def fail(self, camera: str, error: Exception, what: str = 'dropped a frame') -> None:
         """Count a frame, or a part of its result, that could not be made, and say why."""
-        sentence = str(error) or type(error).__name__
+        sentence = f'{what}: {str(error) or type(error).__name__}'
         self._inputs[camera].health.failed(sentence)
-        self.get_logger().error(f'dropped a frame: {sentence}', throttle_duration_sec=5.0)
+        self.get_logger().error(sentence, throttle_duration_sec=5.0)
 
     def _report(self) -> None:
         # before activation there is no camera to tell about, but the node itself is

@@ -18,14 +18,14 @@ import numpy.typing as npt
 from perception_nodes.conversions import decode
 from perception_nodes.core.registration import not_registered, register_depth
 from perception_nodes.core.transforms import TransformBuffer, TransformError
-from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
+from perception_nodes.core.types import CameraIntrinsics, LaserRanges, RgbdFrame
 from perception_nodes.ros.receiver import Receiver
 from perception_nodes.ros.transforms import TransformListener
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
 
 T = TypeVar('T')
 Pixels = npt.NDArray[np.uint8]  # (H, W, 3) RGB
@@ -49,23 +49,32 @@ class CameraTopics:
     depth_camera_info: str = ''  # needed where depth is not aligned to colour
     image_transport: str = 'raw'  # or compressed
     depth_image_transport: str = 'raw'  # or compressedDepth
+    depth_is_optional: bool = False  # whether frames come without it as well
     reliability: str = 'best_effort'  # or reliable
     tolerance_ms: float = 20.0
     transform_timeout_ms: float = 100.0
     zero_depth_means: decode.ZeroDepth = 'unknown'
 
 
+@dataclass(frozen=True)
+class ScanTopic:
+    """Where a laser scan comes from, as a resolved name, and how it is asked for."""
+
+    topic: str
+    reliability: str = 'best_effort'  # or reliable
+
+
 class Listener(Protocol):
-    """What a source tells a node about one camera."""
+    """What a source tells a node about one camera, or about a range finder."""
 
     def received(self) -> None:
-        """Hear that a colour image arrived."""
+        """Hear that a colour image, or a scan, arrived."""
 
     def dropped(self, reason: str) -> None:
         """Hear that it could not be made part of a frame."""
 
-    def deliver(self, observation: 'Observation') -> None:
-        """Take a complete set of messages."""
+    def deliver(self, observation: 'Observation | Arrived[LaserRanges]') -> None:
+        """Take a complete set of messages, or a scan."""
 
     def time_jumped(self) -> None:
         """Hear that stamps went back: what was seen before is of another time."""
@@ -118,10 +127,13 @@ class Observation:
     def __init__(
         self, image: Arrived[Pixels] | None, depth: Arrived[Depth] | None,
         camera_info: Arrived[CameraIntrinsics] | None,
-        align: Callable[[Arrived[Depth], RgbdFrame], Depth],
+        align: Callable[[Arrived[Depth], RgbdFrame], Depth], *, depth_is_optional: bool = False,
+        depth_problem: str = '',
     ) -> None:
         self._image, self._depth, self._camera_info = image, depth, camera_info
         self._align = align
+        self._depth_is_optional = depth_is_optional
+        self.depth_problem = depth_problem  # why the frame lacks the depth that was asked for
         self._lock = threading.Lock()
         self._frame: RgbdFrame | None = None
 
@@ -130,6 +142,13 @@ class Observation:
         """Steady-clock time at which the set was complete, nanoseconds."""
         parts = (self._image, self._depth)
         return max(part.received_ns for part in parts if part is not None)
+
+    @property
+    def stamp_ns(self) -> int:
+        """ROS time of the frame, nanoseconds."""
+        first = self._image or self._depth
+        assert first is not None
+        return first.stamp_ns
 
     def frame(self) -> RgbdFrame:
         """
@@ -150,6 +169,15 @@ class Observation:
             assert self._depth is not None
             frame = RgbdFrame(
                 _black(self._depth.value().shape), self._depth.stamp_ns, self._depth.frame_id)
+        try:
+            return self._completed(frame)
+        except Exception as error:
+            if not self._depth_is_optional:
+                raise
+            self.depth_problem = str(error)
+            return frame
+
+    def _completed(self, frame: RgbdFrame) -> RgbdFrame:
         if self._camera_info is not None:
             intrinsics = self._camera_info.value()
             height, width = frame.rgb.shape[:2]
@@ -300,7 +328,8 @@ class CameraSource:
         self._notice_jump(arrived.stamp_ns)
         for listener in tuple(self.listeners):
             listener.received()
-        if not self.topics.camera_info or self._camera_info is not None:
+        may_lack_it = not self.topics.camera_info or self.topics.depth_is_optional
+        if may_lack_it or self._camera_info is not None:
             self._proceed(arrived)
             return
         if self._held is not None:
@@ -314,9 +343,11 @@ class CameraSource:
             self._emit(arrived, None)
         else:
             if len(self._waiting) == PENDING:
-                self._waiting.popleft()
-                self._drop('no_depth')
+                self._give_up(self._waiting.popleft())
             self._waiting.append(arrived)
+            if self.topics.depth_is_optional and not self._depth_is_fresh():
+                while self._waiting:
+                    self._give_up(self._waiting.popleft())
             self._pair()
 
     def _pair(self) -> None:
@@ -335,7 +366,14 @@ class CameraSource:
             if apart_ns <= self.topics.tolerance_ms * 1e6:
                 self._emit(image, nearest)
             else:
-                self._drop('no_depth')
+                self._give_up(image)
+
+    def _give_up(self, image: Arrived[Pixels]) -> None:
+        """Make do without depth, where that is allowed."""
+        if self.topics.depth_is_optional:
+            self._emit(image, None)
+        else:
+            self._drop('no_depth')
 
     def _notice_jump(self, stamp_ns: int) -> None:
         last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
@@ -370,7 +408,14 @@ class CameraSource:
             depth_m, depth.frame_id, frame.rgb.shape, frame.frame_id, reason))
 
     def _emit(self, image: Arrived[Pixels] | None, depth: Arrived[Depth] | None) -> None:
-        observation = Observation(image, depth, self._camera_info, self._aligned)
+        problem = ''
+        if self.topics.depth_is_optional:
+            missing = 'no_depth' if depth is None else 'no_camera_info'
+            if depth is None or self._camera_info is None:
+                problem = self.why_silent(missing)
+        observation = Observation(
+            image, depth, self._camera_info, self._aligned,
+            depth_is_optional=self.topics.depth_is_optional, depth_problem=problem)
         for listener in tuple(self.listeners):
             listener.deliver(observation)
 
@@ -379,14 +424,43 @@ class CameraSource:
             listener.dropped(reason)
 
 
+class ScanSource:
+    """Hands the scans of one range finder to every listener."""
+
+    def __init__(self, hub: 'CameraHub', topics: ScanTopic) -> None:
+        self.topics = topics
+        self.listeners: list[Listener] = []
+        self._hub = hub
+        self._last_stamp_ns = 0
+        self._feed = hub.scan_feed(topics)
+        self._feed.listeners.append(self._on_scan)
+
+    def close(self) -> None:
+        """Stop listening to the topic."""
+        self._feed.listeners.remove(self._on_scan)
+        self._hub.release(self._feed)
+
+    def why_silent(self, dropped: str = '') -> str:
+        """Return the sentence that explains why no scan arrives."""
+        return self._feed.why_silent()
+
+    def _on_scan(self, arrived: Arrived[LaserRanges]) -> None:
+        last_ns, self._last_stamp_ns = self._last_stamp_ns, arrived.stamp_ns
+        for listener in tuple(self.listeners):
+            if arrived.stamp_ns < last_ns - JUMP_BACK_NS:
+                listener.time_jumped()
+            listener.received()
+            listener.deliver(arrived)
+
+
 class CameraHub:
-    """All camera inputs of one process, on one node that owns the subscriptions."""
+    """All camera inputs of one process, and its scans, on one node that owns the subscriptions."""
 
     def __init__(self, node: Node, receiver: Receiver | None = None) -> None:
         self._node = node
         self._receiver = receiver or Receiver(node)
         self._feeds: dict[tuple[Any, ...], Feed[Any]] = {}
-        self._sources: dict[CameraTopics, CameraSource] = {}
+        self._sources: dict[CameraTopics | ScanTopic, CameraSource | ScanSource] = {}
         self._local: set[str] = set()
         self._lock = threading.Lock()
         self._transforms: TransformListener | None = None
@@ -412,20 +486,28 @@ class CameraHub:
             if feed.topic == topic:
                 feed.hand_on(arrived)
 
-    def listen(self, topics: CameraTopics, listener: Listener) -> CameraSource:
-        """Start to hand a camera's frames to ``listener``."""
+    def listen(
+        self, topics: CameraTopics | ScanTopic, listener: Listener
+    ) -> CameraSource | ScanSource:
+        """Start to hand a camera's frames, or a range finder's scans, to ``listener``."""
         if topics not in self._sources:
-            self._sources[topics] = CameraSource(self, topics)
+            self._sources[topics] = (
+                ScanSource(self, topics) if isinstance(topics, ScanTopic)
+                else CameraSource(self, topics))
         source = self._sources[topics]
         source.listeners.append(listener)
         return source
 
-    def leave(self, source: CameraSource, listener: Listener) -> None:
+    def leave(self, source: CameraSource | ScanSource, listener: Listener) -> None:
         """Stop handing frames to ``listener``; the last one to leave ends the subscriptions."""
         source.listeners.remove(listener)
         if not source.listeners:
             del self._sources[source.topics]
             source.close()
+
+    def scan_feed(self, topics: ScanTopic) -> Feed[LaserRanges]:
+        """Return the feed of laser scans."""
+        return self._feed(LaserScan, topics.topic, decode.laser_ranges_from_msg, topics)
 
     def image_feed(self, topics: CameraTopics) -> Feed[Pixels]:
         """Return the feed of colour images."""
@@ -456,8 +538,8 @@ class CameraHub:
             lambda msg: decode.intrinsics_from_msg(msg, rectified), topics, rectified)
 
     def _feed(
-        self, msg_type: Any, topic: str, read: Callable[[Any], T], topics: CameraTopics,
-        *reading: Any,
+        self, msg_type: Any, topic: str, read: Callable[[Any], T],
+        topics: CameraTopics | ScanTopic, *reading: Any,
     ) -> Feed[T]:
         key = (msg_type, topic, topics.reliability, *reading)
         if key not in self._feeds:

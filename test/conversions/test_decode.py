@@ -10,6 +10,7 @@ from perception_nodes.conversions.decode import (
     depth_m_from_msg,
     intrinsics_from_msg,
     is_rectified,
+    laser_ranges_from_msg,
     rgb_from_compressed_msg,
     rgb_from_msg,
     stamp_ns_from_msg,
@@ -242,3 +243,33 @@ def test_exotic_encodings_go_through_cv_bridge_where_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=Bridge))
     decoded = rgb_from_msg(image(np.zeros((2, 3), np.uint8), 'bayer_rggb8'))
     np.testing.assert_array_equal(decoded, RGB)
+
+
+def laser_scan(**fields):
+    ranges = np.array([1.0, np.nan, np.inf, -np.inf], np.float32)
+    msg = {'ranges': ranges, 'angle_min': -0.5, 'angle_increment': 0.25, 'range_min': 0.1,
+           'range_max': 8.0, 'header': SimpleNamespace(
+               stamp=SimpleNamespace(sec=3, nanosec=5), frame_id='laser')}
+    return SimpleNamespace(**{**msg, **fields})
+
+
+def test_a_laser_scan_keeps_what_its_ranges_mean():
+    scan = laser_ranges_from_msg(laser_scan())
+    np.testing.assert_array_equal(scan.ranges_m, [1.0, np.nan, np.inf, -np.inf])
+    assert scan.angles_rad == pytest.approx([-0.5, -0.25, 0.0, 0.25])
+    assert (scan.range_min_m, scan.range_max_m) == (0.1, 8.0)
+    assert (scan.stamp_ns, scan.frame_id) == (3_000_000_005, 'laser')
+
+
+@pytest.mark.parametrize(('fields', 'sentence'), [
+    ({'ranges': []}, 'has no ranges'),
+    ({'angle_increment': 0.0}, '0 rad apart'),
+    ({'angle_increment': float('nan')}, 'nan rad apart'),
+    ({'angle_increment': 90.0}, 'does the driver give degrees'),
+    ({'angle_min': float('inf')}, 'from inf rad on'),
+    ({'range_min': 9.0}, 'range_min the smaller'),
+    ({'range_max': float('inf')}, 'both must be finite'),
+])
+def test_a_laser_scan_that_cannot_be_is_refused(fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        laser_ranges_from_msg(laser_scan(**fields))

@@ -5,7 +5,7 @@ import threading
 import time
 
 import numpy as np
-from perception_nodes.core.transforms import TransformBuffer, TransformError
+from perception_nodes.core.transforms import Patience, TransformBuffer, TransformError
 from perception_nodes.core.types import StampedTransform
 import pytest
 
@@ -207,3 +207,23 @@ def test_names_and_quaternions_are_put_right():
     sloppy = transform('/map', '/odom', turn=(0.0, 0.0, 0.0, 1.001))
     assert (sloppy.parent, sloppy.child) == ('map', 'odom')
     assert sloppy.quaternion_xyzw == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_who_waited_in_vain_is_waited_for_every_tenth_time():
+    patience = Patience(0.1, inputs=2)
+    waits = []
+    for _ in range(21):
+        waits.append(patience.timeout_s('rear'))
+        assert patience.timeout_s('front') == 0.1
+        patience.note('rear', came=False)
+        patience.note('front', came=True)
+    assert [i for i, wait in enumerate(waits) if wait] == [0, 10, 20]
+    patience.note('rear', came=True)
+    assert patience.timeout_s('rear') == 0.1
+
+
+def test_a_single_input_is_always_waited_for():
+    patience = Patience(0.1, inputs=1)
+    for _ in range(5):
+        assert patience.timeout_s('') == 0.1
+        patience.note('', came=False)

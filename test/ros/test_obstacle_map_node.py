@@ -11,9 +11,10 @@ from perception_nodes.conversions.encode import (
     image_to_msg,
     intrinsics_to_msg,
     label_info_to_msg,
+    laser_scan_to_msg,
 )
 from perception_nodes.conversions.encode_robot import transforms_to_msg
-from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.core.types import CameraIntrinsics, LaserRanges
 from perception_nodes.evaluation.depth_scenes import pose, render, Scene, Solid
 from perception_nodes.ros.inference_node import LATCHED
 import pytest
@@ -199,6 +200,92 @@ def test_a_camera_in_the_hand_needs_no_robot(graph, robot):
             break
         time.sleep(0.1)
     assert grid.info.origin.position.x == pytest.approx(3.1 - 5.0, abs=0.06)
+
+
+def scan(stamp_ns, frame_id='laser', **fields):
+    """Return a scan that meets something 1.52 m behind the robot, and nothing elsewhere."""
+    ranges = np.full(360, np.inf, np.float32)
+    ranges[:5] = ranges[-5:] = 1.52
+    msg = laser_scan_to_msg(LaserRanges(
+        ranges, -math.pi, math.radians(1.0), 0.05, 8.0, stamp_ns, frame_id))
+    for name, value in fields.items():
+        setattr(msg, name, value)
+    return msg
+
+
+BASE_FROM_LASER = np.array(
+    [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0.24], [0, 0, 0, 1.0]])
+
+
+def test_a_laser_scan_goes_into_the_same_map(graph, robot):
+    """What the camera cannot see the laser marks, by its own stamp and transform."""
+    robot = robot('use_scan:=true')
+    camera = Camera(graph)
+    scans = graph.publisher(LaserScan, '/scan', qos_profile_sensor_data)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA, 'laser': BASE_FROM_LASER})
+
+    def both_seen():
+        scans.publish(scan(robot.now_ns - 50_000_000))
+        return robot.map_where(
+            lambda g: at(g, 1.88, 0.02) == 100 and at(g, -1.52, 0.02) == 100)
+
+    grid = robot.frames_until(both_seen, camera)
+    assert at(grid, -1.0, 0.02) == 0
+    assert at(grid, -2.0, 0.02) == -1
+    assert at(grid, 0.02, 3.0) == 0
+
+
+def test_bad_scans_are_explained_and_the_camera_goes_on(graph, robot):
+    """No transform, no beams, degrees for radians: a sentence each, and maps all the while."""
+    robot = robot('use_scan:=true', 'transform_timeout_ms:=300.0')
+    camera = Camera(graph)
+    scans = graph.publisher(LaserScan, '/scan', qos_profile_sensor_data)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
+    for fields, sentence in (
+            ({}, "nobody publishes frame 'laser'"),
+            ({'ranges': []}, 'the laser scan has no ranges'),
+            ({'angle_increment': 1.0}, 'does the driver give degrees?'),
+            ({'range_max': 0.0}, 'range_max 0 m')):
+        def said(fields=fields, sentence=sentence):
+            scans.publish(scan(robot.now_ns, **fields))
+            return robot.says(sentence)
+        status = robot.frames_until(said, camera)
+        assert status.name == '/obstacle_map: laser scan'
+        assert {v.key: v.value for v in status.values}['processed'] == '0'
+        assert robot.node.running
+    assert at(robot.maps[-1], 1.88, 0.02) == 100
+
+
+def test_silence_of_the_laser_is_said(graph, robot):
+    robot = robot('use_scan:=true')
+    status = graph.wait_for(
+        lambda: robot.says("nothing arrives on '/scan': no node publishes it"), 'the reason')
+    assert status.name == '/obstacle_map: laser scan'
+
+
+def test_a_camera_without_a_transform_does_not_hold_up_the_others(graph, robot):
+    """Its frames are lost, not counted as processed, and waited for only now and then."""
+    robot = robot("cameras:=['front', 'rear']", 'transform_timeout_ms:=1000.0')
+    front = Camera(graph, 'front', 'front_optical')
+    rear = Camera(graph, 'rear', 'rear_optical')
+    robot.has_cameras(front_optical=BASE_FROM_CAMERA)
+    robot.frames_until(lambda: robot.maps, front, rear)
+    robot.frames_until(lambda: robot.says("nobody publishes frame 'rear_optical'"), front, rear)
+    begin = len(robot.maps)
+    started = time.monotonic()
+    for _ in range(7):
+        seen = len(robot.maps)
+        robot.frames_until(lambda seen=seen: len(robot.maps) > seen, front, rear)
+    assert len(robot.maps) - begin >= 7
+    assert time.monotonic() - started < 3.0  # seven waits were seven seconds
+
+    def rear_values():
+        statuses = (s for a in reversed(robot.arrays) for s in a.status)
+        last = next(s for s in statuses if s.name.endswith(': rear'))
+        return {v.key: v.value for v in last.values}
+
+    graph.wait_for(lambda: int(rear_values()['failed']) >= 7, 'the count')
+    assert rear_values()['processed'] == '0'
 
 
 def bad_frames():
