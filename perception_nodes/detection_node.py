@@ -15,6 +15,7 @@ from perception_nodes.conversions.encode import (
 )
 from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
 from perception_nodes.core.detection_3d import Detection3DParams
+from perception_nodes.core.instances import detector_for, instance_image
 from perception_nodes.core.localization import locate, warm_up
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.transforms import TransformError
@@ -34,7 +35,8 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
     """
     Finds objects in the colour image, and with depth or a ground plane also in space.
 
-    Publishes ``~/detections``, ``~/detections_3d``, ``~/label_info`` and ``~/debug_image``.
+    Publishes ``~/detections``, ``~/instances`` where the model gives masks, ``~/detections_3d``,
+    ``~/label_info`` and ``~/debug_image``.
     """
 
     Params = DetectionNodeParams
@@ -51,8 +53,10 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
         entry = p.entry('detection', self.get_parameter('use_sim_time').value)
-        detector = ObjectDetector(load_model(
+        detector = detector_for(entry.task, load_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
+        self.instances = self.create_camera_outputs(Image, 'instances') \
+            if detector.gives_masks else {}
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         if p.boxes_3d == 'depth':
             warm_up(p)
@@ -86,6 +90,9 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         for (camera, frame), found in zip(frames.items(), results, strict=True):
             header = header_to_msg(frame.stamp_ns, frame.frame_id)
             self.detections[camera].publish(detections_to_msg(found, header))
+            if found.masks is not None:
+                ids = instance_image(found.masks, found.scores)
+                self.instances[camera].publish(image_to_msg(ids, 'mono16', header))
             if self.debug_images[camera].get_subscription_count():
                 drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
                 self.debug_images[camera].publish(image_to_msg(drawn, 'rgb8', header))

@@ -61,6 +61,8 @@ class ObjectDetector:
     :raises ValueError: If the parameters name a class that the model does not know.
     """
 
+    gives_masks = False
+
     def __init__(self, model: DetectorModel, params: DetectionParams) -> None:
         self.model = model
         self.params = params

@@ -21,6 +21,7 @@ class InstanceDetector(ObjectDetector):
 
     def __init__(self, model: InstanceModel, params: DetectionParams) -> None:
         super().__init__(model, params)
+        self.gives_masks = model.has_masks
 
     def detect(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """

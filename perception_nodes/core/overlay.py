@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.instances import instance_image
 from perception_nodes.core.types import Detections
 
 Colour = tuple[int, int, int]
@@ -24,6 +25,8 @@ _PALETTE: npt.NDArray[np.uint8] = np.array([
     (135, 195, 135), (150, 255, 120), (255, 165, 195), (120, 165, 60), (120, 150, 240),
     (165, 75, 30), (60, 120, 75), (0, 210, 45)], np.uint8)
 _VOID = 255  # what a mask holds where there is no class
+_BACKGROUND = 'background'
+_LEAST_SHARE = 0.003  # of the picture that a class covers whose name is written on it
 _NO_READING: Colour = (96, 96, 96)  # no colour of the depth scale is grey
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _UNICODE_FONT = int(cv2.__version__.split('.')[0]) >= 5
@@ -47,14 +50,18 @@ def draw_detections(
     """
     Draw boxes with name, object number and score; the best ones come to lie on top.
 
-    Lines and letters grow with the image. Boxes outside the image, or with a side that is not
-    a number, are left out; of the others the visible part is drawn.
+    Masks are laid under them, each object's in a colour of its own. Lines and letters grow with
+    the image. Boxes outside the image, or with a side that is not a number, are left out; of the
+    others the visible part is drawn.
 
     :param rgb: (H, W, 3) uint8.
     :param class_names: Class id to name; an id without a name is shown as its number.
     :return: A new (H, W, 3) uint8 picture.
     """
     picture = rgb.copy()
+    if detections.masks is not None:
+        ids = instance_image(detections.masks, detections.scores)
+        picture = blend_mask(rgb, ids, transparent=0)
     visible = detections[_visible(detections.boxes_xyxy, *rgb.shape[:2])]
     visible = visible[np.argsort(visible.scores, kind='stable')]
     corners = _pixel_corners(visible.boxes_xyxy, *rgb.shape[:2])
@@ -110,6 +117,31 @@ def blend_mask(
     mixed = np.asarray(cv2.addWeighted(rgb, 1.0 - opacity, colours, opacity, 0.0), np.uint8)
     cv2.copyTo(rgb, void, mixed)
     return mixed
+
+
+def draw_mask(rgb: Pixels, ids: Ids, class_names: Mapping[int, str]) -> Pixels:
+    """
+    Lay a mask over its picture, and write each class where it is widest.
+
+    Void and a class called ``background`` leave the picture as it is.
+
+    :param rgb: (H, W, 3) uint8.
+    :param ids: (H, W) uint8 or uint16 class ids.
+    :param class_names: Class id to name; an id without a name is shown as its number.
+    :return: A new (H, W, 3) uint8 picture.
+    """
+    void = int(np.iinfo(ids.dtype).max)
+    background = [i for i, name in class_names.items() if name == _BACKGROUND]
+    shown = np.where(np.isin(ids, background), ids.dtype.type(void), ids) if background else ids
+    picture = blend_mask(rgb, shown, void)
+    counts = np.bincount(shown.ravel(), minlength=void + 1)[:void]
+    for class_id in np.flatnonzero(counts >= _LEAST_SHARE * shown.size).tolist():
+        inside = cv2.copyMakeBorder(
+            (shown == class_id).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(inside, cv2.DIST_L2, 3))
+        name = _printable(class_names.get(class_id, f'id {class_id}'))
+        _draw_label(picture, name, '', (x - 1, y - 1), colour_of(class_id))
+    return picture
 
 
 def colourise_depth(depth_m: npt.NDArray[np.float32], near_m: float, far_m: float) -> Pixels:
