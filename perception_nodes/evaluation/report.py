@@ -122,16 +122,21 @@ def write_report(path: Path, report: Report) -> None:
     :param path: The HTML file to write.
     :raises OSError: If it cannot be written.
     """
+    ages_ms = [shot.age_ms for shot in report.shots]
+    page = template('report.html').render(
+        report=report, longest_ms=max(ages_ms, default=0.0),
+        median_ms=float(np.median(ages_ms)) if ages_ms else 0.0)
+    path.write_text(page, encoding='utf-8')
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a page of this folder, with the filters that embed pictures and colours."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {'colour': _colour, 'css': _css, 'jpeg': _embedded,
                             'picture': _picture, 'zip': zip}
-    ages_ms = [shot.age_ms for shot in report.shots]
-    page = environment.get_template('report.html').render(
-        report=report, longest_ms=max(ages_ms, default=0.0),
-        median_ms=float(np.median(ages_ms)) if ages_ms else 0.0)
-    path.write_text(page, encoding='utf-8')
+    return environment.get_template(name)
 
 
 def jpeg(rgb: npt.NDArray[np.uint8]) -> bytes:
