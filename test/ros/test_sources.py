@@ -192,3 +192,43 @@ def test_stamps_that_jump_back_start_anew(node, recorder):
     assert recorder.jumps == 1
     send_depth(node, 0)
     assert [o.frame().stamp_ns for o in recorder.frames] == [0]
+
+
+OPTIONAL = CameraTopics(
+    '/image', '/depth', '/camera_info', tolerance_ms=20.0, depth_is_optional=True)
+
+
+def test_optional_depth_is_done_without_at_once_and_the_reason_is_kept(node, recorder):
+    """No depth, then no camera_info, then both, then depth far off in time."""
+    source = CameraHub(node, node).listen(OPTIONAL, recorder)
+    source.why_silent = lambda dropped: f'because of {dropped}'
+    send_image(node, 0)
+    send_depth(node, 33)
+    send_image(node, 33)
+    send_info(node)
+    send_depth(node, 66)
+    send_image(node, 66)
+    send_image(node, 120)
+    assert len(recorder.frames) == 3  # the nearest depth may still come
+    send_depth(node, 150)
+    frames = [o.frame() for o in recorder.frames]
+    assert [f.stamp_ns // MS for f in frames] == [0, 33, 66, 120]
+    assert [None if f.depth_m is None else f.depth_m[0, 0] for f in frames] == [
+        None, 33.0, 66.0, None]
+    assert [f.intrinsics is None for f in frames] == [True, True, False, False]
+    assert [o.depth_problem for o in recorder.frames] == [
+        'because of no_depth', 'because of no_camera_info', '', 'because of no_depth']
+    assert recorder.drops == []
+
+
+def test_optional_depth_that_cannot_be_used_leaves_the_colour(node, recorder):
+    """What would refuse the frame elsewhere is kept as the reason."""
+    CameraHub(node, node).listen(OPTIONAL, recorder)
+    send_info(node)
+    send_depth(node, 0, np.ones((2, 3), np.float32), 'other')
+    send_image(node, 0)
+    observation, = recorder.frames
+    frame = observation.frame()
+    assert frame.depth_m is None
+    assert (frame.rgb == RGB).all()
+    assert "depth is 3x2 pixels in 'other'" in observation.depth_problem
