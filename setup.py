@@ -7,8 +7,10 @@ from setuptools import Distribution, find_packages, setup
 NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models')
 EXECUTABLES = {
+    'classification_node': 'perception_nodes.classification_node:main',
     'detection_node': 'perception_nodes.detection_node:main',
     'obstacle_map_node': 'perception_nodes.obstacle_map_node:main',
+    'segmentation_node': 'perception_nodes.segmentation_node:main',
     'simulation_node': 'perception_nodes.simulation_node:main',
     'perception_container': 'perception_nodes.ros.container:main',
     'perception': 'perception_nodes.cli.main:main',

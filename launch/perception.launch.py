@@ -10,7 +10,8 @@ from launch_ros.actions import Node, SetParameter
 import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'obstacle_map')
+NODES = ('detection', 'obstacle_map', 'classification')
+BETWEEN_NODES = [('detections', 'detection/detections')]  # boxes to classify
 PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))
 
 
@@ -35,7 +36,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
     wanted = [name for name in NODES if value(name) == 'true']
     shared = {'package': 'perception_nodes', 'output': 'screen',
-              'remappings': camera_topics(value('camera'))}
+              'remappings': [*camera_topics(value('camera')), *BETWEEN_NODES]}
     if value('container') == 'true':
         return [Node(executable='perception_container', name='perception_container',
                      parameters=[*files, {'nodes': wanted}], **shared)]

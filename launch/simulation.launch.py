@@ -9,7 +9,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'obstacle_map')
+NODES = ('detection', 'obstacle_map', 'classification')
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:

@@ -165,17 +165,32 @@ def detections_from_msg(msg: Any) -> Detections:
                 'label_info resolves')
         class_ids.append(int(best.class_id))
         object_ids.append(detection.id)
-    box_array = np.array(boxes, np.float64).reshape(-1, 4)
-    half = box_array[:, 2:] * 0.5
-    corners = np.hstack([box_array[:, :2] - half, box_array[:, :2] + half])
+    corners = _corners(np.array(boxes, np.float64).reshape(-1, 4))
     return Detections(
-        corners.astype(np.float32), np.array(scores, np.float32), np.array(class_ids, np.int64),
+        corners, np.array(scores, np.float32), np.array(class_ids, np.int64),
         np.array(object_ids, np.int64) if all(i.isdecimal() for i in object_ids) else None)
+
+
+def boxes_from_msg(msg: Any) -> npt.NDArray[np.float32]:
+    """
+    Convert a ``vision_msgs/Detection2DArray`` to its boxes alone, with or without hypotheses.
+
+    :return: (N, 4) float32 pixels: left, top, right, bottom.
+    """
+    rows = [(d.bbox.center.position.x, d.bbox.center.position.y, d.bbox.size_x, d.bbox.size_y)
+            for d in msg.detections]
+    return _corners(np.array(rows, np.float64).reshape(-1, 4))
 
 
 def class_names_from_msg(msg: Any) -> dict[int, str]:
     """Convert a ``vision_msgs/LabelInfo`` to class ids and names."""
     return {int(entry.class_id): str(entry.class_name) for entry in msg.class_map}
+
+
+def _corners(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return (N, 4) left, top, right, bottom from centre and size."""
+    half = boxes[:, 2:] * 0.5
+    return np.hstack([boxes[:, :2] - half, boxes[:, :2] + half]).astype(np.float32)
 
 
 def metres_from_mm(

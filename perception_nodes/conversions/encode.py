@@ -1,7 +1,7 @@
 """Results to ROS messages: the only place that builds them."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perception_nodes.core.geometry import quaternion_xyzw
 from perception_nodes.core.types import (
     CameraIntrinsics,
+    ClassScores,
     Detections,
     Detections3D,
     LaserRanges,
@@ -19,11 +20,13 @@ from perception_nodes.core.types import (
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 from vision_msgs.msg import (
+    Classification,
     Detection2D,
     Detection2DArray,
     Detection3D,
     Detection3DArray,
     LabelInfo,
+    ObjectHypothesis,
     ObjectHypothesisWithPose,
     VisionClass,
 )
@@ -85,6 +88,30 @@ def detections_to_msg(detections: Detections, header: Header) -> Detection2DArra
                [''] * len(detections) if ids is None else map(str, ids.tolist()), strict=True)
     return Detection2DArray(
         header=header, detections=[_detection_to_msg(*row, header) for row in rows])
+
+
+def classification_to_msg(scores: ClassScores, header: Header) -> Classification:
+    """Convert the classes of one picture to ``vision_msgs/Classification``, best first."""
+    return Classification(header=header, results=_hypotheses(scores))
+
+
+def classified_boxes_to_msg(
+    boxes: Detection2DArray, answers: Sequence[ClassScores]
+) -> Detection2DArray:
+    """
+    Return the message of a detector with the hypotheses of a classifier in place of its own.
+
+    Header, boxes and ids stay, so that each answer can be traced to its detection; a box without
+    an answer keeps none.
+
+    :param answers: One per box.
+    """
+    detections = []
+    for box, scores in zip(boxes.detections, answers, strict=True):
+        results = [ObjectHypothesisWithPose(hypothesis=h) for h in _hypotheses(scores)]
+        detections.append(
+            Detection2D(header=box.header, id=box.id, bbox=box.bbox, results=results))
+    return Detection2DArray(header=boxes.header, detections=detections)
 
 
 def detections_3d_to_msg(detections: Detections3D, header: Header) -> Detection3DArray:
@@ -150,6 +177,11 @@ def label_info_to_msg(
     return LabelInfo(
         header=header, threshold=threshold,
         class_map=[VisionClass(class_id=i, class_name=n) for i, n in class_names.items()])
+
+
+def _hypotheses(scores: ClassScores) -> list[ObjectHypothesis]:
+    rows = zip(scores.class_ids.tolist(), scores.scores.tolist(), strict=True)
+    return [ObjectHypothesis(class_id=str(class_id), score=score) for class_id, score in rows]
 
 
 def _array(code: str, values: npt.NDArray[np.generic]) -> 'array[Any]':

@@ -289,11 +289,13 @@ def _checked_sha256(text: str, url: str) -> str:
 def _class_names(raw: Mapping[Any, Any] | str, folder: Path) -> dict[int, str]:
     """Return names by id from the manifest, or from a file with one name per line, from id 0."""
     if isinstance(raw, str):
-        lines = (folder / raw).read_text(encoding='utf-8').splitlines()
+        beside = folder / raw
+        path = beside if beside.is_file() else share_file(f'models/{raw}')
+        lines = path.read_text(encoding='utf-8').splitlines()
         raw = {i: line for i, line in enumerate(lines) if line}
     names = {int(i): str(name) for i, name in raw.items()}
     if not names or min(names) < 0:
         raise ValueError(
             'classes must be {id: name} with at least one id, none below 0, or the name of a '
-            'file beside the manifest with one name per line')
+            'file beside the manifest, or of a shipped one, with one name per line')
     return names

@@ -23,8 +23,10 @@ from rclpy.node import Node
 
 # imported when asked for: a robot without a GPU need not have every library of the suite
 NODE_TYPES = {
+    'classification': 'perception_nodes.classification_node:ClassificationNode',
     'detection': 'perception_nodes.detection_node:DetectionNode',
     'obstacle_map': 'perception_nodes.obstacle_map_node:ObstacleMapNode',
+    'segmentation': 'perception_nodes.segmentation_node:SegmentationNode',
     'simulation': 'perception_nodes.simulation_node:SimulationNode',
 }
 

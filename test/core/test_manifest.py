@@ -112,6 +112,8 @@ def test_class_names_may_stand_in_a_file_beside_the_manifest(manifest):
     text = manifest.read_text()
     manifest.write_text(text.replace('{0: cat, 5: dog}', 'names.txt'))
     assert read_manifest(manifest)['mine'].class_names == {0: 'cat', 2: 'dog, wild'}
+    manifest.write_text(text.replace('{0: cat, 5: dog}', 'imagenet1k.txt'))
+    assert read_manifest(manifest)['mine'].class_names[281] == 'tabby'
 
 
 def test_a_users_manifest_lies_on_top(manifest):
