@@ -2,12 +2,14 @@
 
 import atexit
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 import shutil
 import socket
 import tempfile
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -68,6 +70,62 @@ def data_dir():
     if not folder.is_dir():
         pytest.skip(f'no test data in {folder}: set {DATA_VARIABLE} to its folder')
     return folder
+
+
+COLOURS_MANIFEST = """
+models:
+  - name: colours
+    task: segmentation
+    backend: onnxruntime
+    architecture: none
+    domain: real
+    file: colours.onnx
+    sha256: {sha256}
+    licence: Apache-2.0
+    classes: {classes}
+    input: {{width: 64, height: 48, layout: {layout}, std: [255, 255, 255]}}
+"""
+
+
+@pytest.fixture
+def colour_segmenter(tmp_path):
+    """
+    Return a function that writes a manifest with a segmenter named ``colours``.
+
+    Its scores are the mean brightness of each colour over 4 x 4 pixels, times ten: class 0 red,
+    1 green, 2 blue. ``output`` is ``NCHW``, ``NHWC`` or ``ids``.
+    """
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
+    from onnx import helper, numpy_helper, TensorProto
+
+    def write(classes='{0: red, 1: green, 2: blue}', output='NCHW'):
+        layout = 'NHWC' if output == 'NHWC' else 'NCHW'
+        steps = [helper.make_node('AveragePool', ['planes'], ['means'], kernel_shape=[4, 4],
+                                  strides=[4, 4]),
+                 helper.make_node('Mul', ['means', 'ten'], ['scores'])]
+        if layout == 'NHWC':
+            steps = [helper.make_node('Transpose', ['image'], ['planes'], perm=[0, 3, 1, 2]),
+                     *steps,
+                     helper.make_node('Transpose', ['scores'], ['logits'], perm=[0, 2, 3, 1])]
+        else:
+            steps = [helper.make_node('Identity', ['image'], ['planes']), *steps]
+            steps += [helper.make_node('ArgMax', ['scores'], ['logits'], axis=1, keepdims=0)
+                      if output == 'ids' else helper.make_node('Identity', ['scores'], ['logits'])]
+        shape = [1, 48, 64, 3] if layout == 'NHWC' else [1, 3, 48, 64]
+        kind = TensorProto.INT64 if output == 'ids' else TensorProto.FLOAT
+        graph = helper.make_graph(
+            steps, 'colours', [helper.make_tensor_value_info('image', TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info('scores', TensorProto.FLOAT, None),
+             helper.make_tensor_value_info('logits', kind, None)],
+            [numpy_helper.from_array(np.float32(10.0), 'ten')])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+        path = tmp_path / 'colours.onnx'
+        onnx.save(model, path)
+        (tmp_path / 'manifest.yaml').write_text(COLOURS_MANIFEST.format(
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(), classes=classes, layout=layout))
+        return tmp_path / 'manifest.yaml'
+
+    return write
 
 
 def pytest_collection_modifyitems(items):
