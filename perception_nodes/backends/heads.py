@@ -169,35 +169,53 @@ def is_end_to_end(
 
 def yolo_end_to_end(table: Array, columns: ScoreColumns) -> Detections:
     """Read (N, 6): corners, score, class, without duplicates."""
-    found = table[table[:, 4] >= SCORE_FLOOR]
-    classes = found[:, 5].astype(np.int64)
+    return yolo_end_to_end_rows(table, columns)[0]
+
+
+def yolo_end_to_end_rows(
+    table: Array, columns: ScoreColumns
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """Read (N, 6 or more): corners, score, class; and return the row of each box as well."""
+    rows = np.flatnonzero(table[:, 4] >= SCORE_FLOOR)
+    classes = table[rows, 5].astype(np.int64)
     ids = columns.ids(columns.counts[0])
     if len(classes) and classes.max() >= len(ids):
         raise ValueError(
             f'the network found class number {classes.max()}, but the manifest names only '
             f'{len(ids)} from number 0; correct its classes or take the file they belong to')
-    return _owned(found[:, :4], found[:, 4], ids[classes])
+    owners = ids[classes]
+    return _owned(table[rows, :4], table[rows, 4], owners), rows[owners >= 0]
 
 
 def yolo_objectness(table: Array, columns: ScoreColumns) -> Detections:
     """Read (A, 5 + C): centre, size, objectness, class scores, which are multiplied."""
     likely = table[table[:, 4] >= SCORE_FLOOR]
-    return _best_class(likely[:, :4], likely[:, 5:] * likely[:, 4:5], columns)
+    return _best_class(likely[:, :4], likely[:, 5:] * likely[:, 4:5], columns)[0]
 
 
 def yolo_scores(table: Array, columns: ScoreColumns) -> Detections:
     """Read (A, 4 + C): centre, size, class scores."""
+    return yolo_scores_rows(table, columns)[0]
+
+
+def yolo_scores_rows(
+    table: Array, columns: ScoreColumns
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """Read (A, 4 + C): centre, size, class scores; and return the row of each box as well."""
     return _best_class(table[:, :4], table[:, 4:], columns)
 
 
-def _best_class(boxes: Array, scores: Array, columns: ScoreColumns) -> Detections:
-    """Return the best class of each (A, 4) centre-and-size box by its (A, C) scores."""
+def _best_class(
+    boxes: Array, scores: Array, columns: ScoreColumns
+) -> tuple[Detections, npt.NDArray[np.int64]]:
+    """Return the best class of (A, 4) centre-and-size boxes by (A, C) scores, and their rows."""
     ids = columns.ids(scores.shape[1])
     best = np.flatnonzero(scores.max(axis=1) >= SCORE_FLOOR)
     picked = scores[best]
     classes = picked.argmax(axis=1)
-    return _owned(
-        _corners(boxes[best]), picked[np.arange(len(best)), classes], ids[classes])
+    owners = ids[classes]
+    found = _owned(_corners(boxes[best]), picked[np.arange(len(best)), classes], owners)
+    return found, best[owners >= 0]
 
 
 def _owned(boxes_xyxy: Array, scores: Array, ids: npt.NDArray[np.int64]) -> Detections:

@@ -14,6 +14,7 @@ _LOADERS = {
     ('segmentation', 'onnxruntime'): 'onnxruntime_segmentation:load_segmenter',
     ('segmentation', 'torchvision'): 'torchvision_segmentation:load_segmenter',
     ('instances', 'torchvision'): 'torchvision_instances:load_instances',
+    ('instances', 'ultralytics'): 'ultralytics_instances:load_instances',
 }
 
 _INSTALL = {

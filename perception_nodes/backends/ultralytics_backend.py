@@ -6,7 +6,7 @@ use, downloads, installs packages and runs what checkpoints say; the network alo
 """
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import inspect
 import logging
 import os
@@ -55,13 +55,20 @@ class UltralyticsDetector:
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
+        return [self._detections(outputs, resize, size)
+                for outputs, resize, size in self._answers(frames)]
+
+    def _answers(
+        self, frames: Sequence[npt.NDArray[np.uint8]]
+    ) -> Iterator[tuple[heads.Outputs, Resize, tuple[int, int]]]:
+        """Give the raw outputs for each frame, how it was resized, and to which size."""
         prepared = [self._prepare(frame) for frame in frames]
         batches = [pixels[None] for pixels, _, _ in prepared]
         if len({pixels.shape for pixels, _, _ in prepared}) == 1:
             batches = [np.concatenate(batches)]
         raw = [one for batch in batches for one in self._run(batch)]
-        return [self._detections(one, resize, (spec.width, spec.height))
-                for one, (_, resize, spec) in zip(raw, prepared, strict=True)]
+        for one, (_, resize, spec) in zip(raw, prepared, strict=True):
+            yield one, resize, (spec.width, spec.height)
 
     def _prepare(
         self, rgb: npt.NDArray[np.uint8]
@@ -74,14 +81,17 @@ class UltralyticsDetector:
         """Return the raw outputs of each image of a batch."""
         with inference(self._device, self._half_precision):
             decoded, raw = self._network(image_tensor(pixels, self._device))
+        arrays = {name: value.float().cpu().numpy()
+                  for name, value in self._outputs(decoded, raw).items()}
+        return [{name: value[i] for name, value in arrays.items()} for i in range(len(pixels))]
+
+    def _outputs(self, decoded: Any, raw: Any) -> dict[str, torch.Tensor]:
+        """Name the tensors that are needed of what the network returns."""
         if self._is_transformer:
             # of the last decoder layer, before what the versions of ultralytics do differently
-            outputs = {'boxes': raw[0][-1], 'logits': raw[1][-1]}
-        else:
-            # segmenters add what their masks are made of
-            outputs = {'decoded': decoded[0] if isinstance(decoded, tuple) else decoded}
-        arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
-        return [{name: value[i] for name, value in arrays.items()} for i in range(len(pixels))]
+            return {'boxes': raw[0][-1], 'logits': raw[1][-1]}
+        # segmenters add what their masks are made of
+        return {'decoded': decoded[0] if isinstance(decoded, tuple) else decoded}
 
     def _detections(
         self, outputs: heads.Outputs, resize: Resize, size: tuple[int, int]
@@ -97,9 +107,23 @@ class UltralyticsDetector:
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> UltralyticsDetector:
     """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
+    network, place = open_network(entry, device, half_precision, _KINDS)
+    return UltralyticsDetector(network, entry, place, half_precision)
+
+
+def open_network(
+    entry: ModelEntry, device: str, half_precision: bool, kinds: tuple[str, ...]
+) -> tuple[Any, torch.device]:
+    """
+    Read the network of a checkpoint.
+
+    :param kinds: Names of the classes of networks that can be used.
+    :return: The network, on the CPU, and the device on which it is to run.
+    :raises ValueError: If there is no such device, or the network is not the manifest's.
+    """
     place = choose_device(device, half_precision)
     try:
-        network = _network(entry.verified_path())
+        network = _network(entry.verified_path(), kinds)
         if any(side % max(32, int(network.stride.max()))
                for side in (entry.input.width, entry.input.height)):
             raise ValueError(
@@ -109,10 +133,10 @@ def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> Ultra
     except ValueError as error:
         raise ValueError(f"model '{entry.name}': {error}") from error
     log.info("model '%s' runs on %s", entry.name, place)
-    return UltralyticsDetector(network, entry, place, half_precision)
+    return network, place
 
 
-def _network(path: Path) -> Any:
+def _network(path: Path, kinds: tuple[str, ...]) -> Any:
     """
     Return the trained network of a checkpoint, ready for inference.
 
@@ -131,9 +155,9 @@ def _network(path: Path) -> Any:
                 f'{path} was not opened: it is damaged, or holds more than a network of '
                 f'ultralytics, which could run code ({first_line})') from error
     network = checkpoint.get('ema') or checkpoint.get('model')
-    if type(network).__name__ not in _KINDS:
+    if type(network).__name__ not in kinds:
         raise ValueError(
-            f'{path} holds a {type(network).__name__}; supported are {", ".join(_KINDS)}')
+            f'{path} holds a {type(network).__name__}; supported are {", ".join(kinds)}')
     network = network.float().eval()
     for module in network.modules():
         # checkpoints from before torch 1.11 lack it
