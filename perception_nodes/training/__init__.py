@@ -1,0 +1,1 @@
+"""Training: one readable script per task, on one loop."""
