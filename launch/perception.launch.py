@@ -10,8 +10,10 @@ from launch_ros.actions import Node, SetParameter
 import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'obstacle_map', 'classification')
-BETWEEN_NODES = [('detections', 'detection/detections')]  # boxes to classify
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification')
+BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify
+                 ('mask', 'segmentation/mask'),  # what the obstacles of the map are
+                 ('label_info', 'segmentation/label_info')]
 PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))
 
 

@@ -9,7 +9,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'obstacle_map', 'classification')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification')
+READY = ('detection', 'obstacle_map')  # the others' weights are fetched first
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
@@ -23,7 +24,9 @@ def start_nodes(context: LaunchContext) -> list[Node]:
              '-p', f'simulation:seed:={value("seed")}']
     remappings = [('image', '/camera/color/image_raw'),
                   ('depth', '/camera/aligned_depth_to_color/image_raw'),
-                  ('camera_info', '/camera/color/camera_info')]
+                  ('camera_info', '/camera/color/camera_info'),
+                  ('detections', 'detection/detections'), ('mask', 'segmentation/mask'),
+                  ('label_info', 'segmentation/label_info')]
     return [Node(
         package='perception_nodes', executable='perception_container',
         name='perception_container', output='screen', remappings=remappings,
@@ -44,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
             'params_file', default_value='',
             description='YAML whose values replace the shipped ones'),
         *(DeclareLaunchArgument(
-            name, default_value='true', choices=['true', 'false'],
+            name, default_value=str(name in READY).lower(), choices=['true', 'false'],
             description=f'Start the {name} node') for name in NODES),
         OpaqueFunction(function=start_nodes),
     ])
