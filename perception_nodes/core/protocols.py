@@ -5,11 +5,20 @@ Everything takes a sequence, so that frames of several cameras can share one bat
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.types import ClassScores, Detections, SegmentationMask
+from perception_nodes.core.types import (
+    ClassScores,
+    Detections,
+    GraspCandidates,
+    RgbdFrame,
+    SegmentationMask,
+)
+
+if TYPE_CHECKING:  # the plan's own module needs the protocols
+    from perception_nodes.core.grasping import GraspPlan
 
 # of what a model found in one image: the rows to keep, best first
 Select = Callable[[Detections], npt.NDArray[np.int64]]
@@ -79,5 +88,33 @@ class ClassifierModel(Protocol):
 
         :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
         :return: One result per frame, with every class of the model.
+        """
+        ...
+
+
+class GraspScorer(Protocol):
+    """Says how likely each candidate of a plan is to hold."""
+
+    def score(
+        self, plan: 'GraspPlan', which: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """
+        Judge some candidates of a plan.
+
+        :param which: (N,) rows of ``plan.rows``.
+        :return: (N,) in [0, 1].
+        """
+        ...
+
+
+class GraspProposer(Protocol):
+    """Finds ways to hold things with a parallel gripper."""
+
+    def propose(self, frame: RgbdFrame) -> GraspCandidates:
+        """
+        Find grasps in one frame, best first, or say why there are none.
+
+        :param frame: With depth and intrinsics.
+        :raises ValueError: If it has none.
         """
         ...

@@ -352,3 +352,43 @@ class Detections3D:
         return replace(
             self, centers_m=self.centers_m @ turn.T + target_from_frame[:3, 3],
             rotations=turn @ self.rotations, covariances=both @ self.covariances @ both.T)
+
+
+@dataclass(frozen=True, eq=False)
+class GraspCandidates:
+    """
+    N ways to hold something with a parallel gripper, best first, in one camera's frame.
+
+    The grasp frame has its origin midway between the closed fingertips, z along the approach
+    and y along the closing direction.
+
+    :raises ValueError: If the arrays disagree in length or shape.
+    """
+
+    camera_from_grasp: npt.NDArray[np.float64]  # (N, 4, 4)
+    openings_m: npt.NDArray[np.float32]  # (N,) between the fingers on the approach
+    scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
+    class_ids: npt.NDArray[np.int64]  # (N,) of what is held, -1 unknown
+    why_none: str = ''  # the sentence, where there are none
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        arrays = (self.camera_from_grasp, self.openings_m, self.scores, self.class_ids)
+        shapes = tuple(array.shape for array in arrays)
+        if shapes != ((n, 4, 4), (n,), (n,), (n,)):
+            raise ValueError(
+                f'grasps have arrays of shapes {shapes}; expected (N, 4, 4) and three (N,)')
+
+    @classmethod
+    def none(cls, why: str) -> 'GraspCandidates':
+        """Return no grasps, and why."""
+        return cls(np.empty((0, 4, 4)), np.empty(0, np.float32), np.empty(0, np.float32),
+                   np.empty(0, np.int64), why)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, keep: Any) -> 'GraspCandidates':
+        return GraspCandidates(
+            self.camera_from_grasp[keep], self.openings_m[keep], self.scores[keep],
+            self.class_ids[keep], self.why_none)

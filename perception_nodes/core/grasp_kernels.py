@@ -1,0 +1,354 @@
+"""
+The loops over lines and cells of :mod:`perception_nodes.core.grasping`, compiled.
+
+A map of heights is cut along lines in many directions and at many levels. Each stretch that
+stands above its level, with room for a finger at both ends, is one candidate: fingertips at that
+level, closing along the line. All positions along a stretch would be the same grasp after
+centring, so none is tried twice.
+"""
+
+from typing import NamedTuple
+
+from numba import njit
+import numpy as np
+
+# columns of a candidate's row
+X, Y, ANGLE, TIP, OPENING, WIDTH, GRIP, SKEW, WEDGE, LEAN, BREADTH, ROOM, UNSEEN, HIDDEN, \
+    PALM_ROOM, REASON, OBJECT, COLUMNS = range(18)
+
+# why a candidate is not usable
+USABLE, TOO_WIDE, NOT_OPPOSED, LEANING, FINGER_HITS, PALM_HITS, SHALLOW = range(7)
+
+_SLICE_M = 0.003  # above the fingertips, where contact is looked for
+_MOST_ROOM_M = 0.010  # beside the object, that an open finger is given
+_MOST_SAMPLES = 1024
+
+
+class Hand(NamedTuple):
+    """The gripper as the loops read it, metres."""
+
+    max_opening: float
+    finger_width: float
+    finger_thickness: float
+    finger_depth: float
+    palm_length: float  # along the closing direction
+    palm_width: float
+    friction: float
+    clearance: float  # kept on every side
+    min_grip: float  # least overlap of fingers and object
+    lowest_tip: float  # of the fingertips over the support
+
+
+@njit(cache=True)
+def _cell(map_shape, x, y):  # type: ignore[no-untyped-def]
+    """Return row and column of a place in cells, and whether it is on the map."""
+    j, i = int(np.floor(x)), int(np.floor(y))
+    return i, j, 0 <= i < map_shape[0] and 0 <= j < map_shape[1]
+
+
+@njit(cache=True, error_model='numpy')
+def candidates(  # type: ignore[no-untyped-def]
+    top, upper, known, base, labels, cell, hand, angles, level_step, line_step, out,
+):
+    """
+    Find and judge every stretch that fingers could close on.
+
+    :param labels: (R, C) int32 objects from 1, 0 for none.
+    :param angles: Number of closing directions in half a turn.
+    :param level_step: Between fingertip heights, metres.
+    :param line_step: Between lines, cells.
+    :param out: (N, COLUMNS) float32 candidates, lengths in metres and places in cells.
+    :return: How many were found; at most N.
+    """
+    rows, columns = top.shape
+    reach = int(np.ceil(0.5 * np.hypot(rows, columns)))
+    span = min(2 * reach + 1, _MOST_SAMPLES)
+    heights, floors = np.empty(span, np.float32), np.empty(span, np.float32)
+    numbers = np.empty(span, np.int32)
+    n = 0
+    for a in range(angles):
+        theta = np.pi * a / angles
+        cx, cy = np.cos(theta), np.sin(theta)
+        for line in range(-reach, reach + 1, line_step):
+            x0, y0 = 0.5 * columns - cy * line, 0.5 * rows + cx * line
+            highest = _profile(
+                top, base, labels, x0, y0, cx, cy, span, heights, floors, numbers)
+            if highest <= 0.0:
+                continue
+            level = hand.lowest_tip
+            while level < highest - 0.5 * hand.min_grip:
+                start = -1
+                peak, owner = 0.0, 0
+                for k in range(span):
+                    above = numbers[k] >= 0 and heights[k] - floors[k] >= level + _SLICE_M
+                    if above:
+                        if start < 0:
+                            start, peak, owner = k, 0.0, 0
+                        if heights[k] - floors[k] > peak:
+                            peak = heights[k] - floors[k]
+                        owner = max(owner, numbers[k])
+                    elif start >= 0:
+                        length = (k - start) * cell
+                        deep = peak - level
+                        if (owner > 0 and start > 0 and n < out.shape[0]
+                                and 0.003 < length < 1.5 * hand.max_opening
+                                and deep < hand.finger_depth):
+                            middle = 0.5 * (start + k) - span // 2
+                            row = out[n]
+                            for column in range(COLUMNS):
+                                row[column] = 0.0
+                            row[X], row[Y] = x0 + cx * middle, y0 + cy * middle
+                            row[TIP], row[GRIP] = level + floors[(start + k) // 2], deep
+                            row[WIDTH] = row[OPENING] = length
+                            row[ANGLE], row[OBJECT] = theta, owner
+                            n += 1
+                            if deep < hand.min_grip:
+                                row[REASON] = SHALLOW
+                            elif length > hand.max_opening + 2.0 * cell:
+                                row[REASON] = TOO_WIDE
+                            else:
+                                _judge(top, upper, known, cx, cy, 0.5 * (k - start), cell, hand,
+                                       row)
+                        start = -1
+                level += level_step
+    return n
+
+
+@njit(cache=True, error_model='numpy')
+def _profile(  # type: ignore[no-untyped-def]
+    top, base, labels, x0, y0, cx, cy, span, heights, floors, numbers,
+):
+    """Sample the map along a line; return how high its objects are over the support."""
+    highest = 0.0
+    for k in range(span):
+        s = k - span // 2
+        i, j, inside = _cell(top.shape, x0 + cx * s, y0 + cy * s)
+        if not inside:
+            numbers[k] = -1
+            continue
+        heights[k], floors[k], numbers[k] = top[i, j], base[i, j], labels[i, j]
+        if numbers[k] > 0:
+            highest = max(highest, heights[k] - floors[k])
+    return highest
+
+
+@njit(cache=True, error_model='numpy')
+def _edge(top, x, y, dx, dy, level, inner, outer):  # type: ignore[no-untyped-def]
+    """Return how far out along (dx, dy), from ``inner`` on, the surface stands above a level."""
+    far = inner
+    s = inner
+    while s <= outer:
+        i, j, inside = _cell(top.shape, x + dx * s, y + dy * s)
+        if not inside or top[i, j] < level:
+            if s > inner + 0.01:
+                break
+            # the contour may lie further in than on the middle line
+            while s > 0.0:
+                s -= 0.5
+                i, j, inside = _cell(top.shape, x + dx * s, y + dy * s)
+                if inside and top[i, j] >= level:
+                    return s + 0.25
+            return -1.0
+        far = s
+        s += 0.5
+    return far + 0.25
+
+
+@njit(cache=True, error_model='numpy')
+def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no-untyped-def]
+    """
+    Measure one candidate, centre it, and say what is wrong with it.
+
+    :param half: Half the stretch on the middle line, cells.
+    :param row: Holds place, fingertip height and grip; the rest is filled in.
+    """
+    x, y, tip = np.float64(row[X]), np.float64(row[Y]), np.float64(row[TIP])
+    level = tip + _SLICE_M
+    reach = 0.5 * hand.finger_width / cell
+    lines = 2 * int(reach + 0.5) + 1
+    edges = np.empty((2, lines))
+    contact, slope = np.zeros(2), np.zeros(2)
+    for side in range(2):
+        sign = 1.0 - 2.0 * side
+        contact[side], slope[side] = _contour(
+            top, x, y, sign * cx, sign * cy, level, half, half + 0.012 / cell, edges[side])
+        if contact[side] < 0.0 or abs(slope[side]) > hand.friction:
+            row[REASON] = NOT_OPPOSED
+            return
+    row[SKEW], row[WEDGE] = 0.5 * abs(slope[0] - slope[1]), abs(slope[0] + slope[1])
+    width = (contact[0] + contact[1]) * cell
+    row[WIDTH] = row[OPENING] = width
+    if width > hand.max_opening - 2.0 * hand.clearance:
+        row[REASON] = TOO_WIDE
+        return
+    rise = min(0.012, max(0.004, 0.6 * (row[GRIP] - _SLICE_M)))
+    row[BREADTH] = 1.0
+    for side in range(2):
+        sign = 1.0 - 2.0 * side
+        lean, breadth, hidden = _flank(
+            top, upper, known, x, y, sign * cx, sign * cy, level, rise / cell, edges[side],
+            contact[side] - 0.004 / cell, cell)
+        row[LEAN], row[HIDDEN] = max(row[LEAN], lean), max(row[HIDDEN], hidden)
+        row[BREADTH] = min(row[BREADTH], breadth)
+    shift = 0.5 * (contact[0] - contact[1])
+    x, y = x + cx * shift, y + cy * shift
+    row[X], row[Y] = x, y
+    if row[LEAN] > hand.friction:
+        row[REASON] = LEANING
+        return
+    finger = hand.finger_thickness / cell
+    room = min(0.5 * (hand.max_opening - width), _MOST_ROOM_M) / cell
+    for side in range(2):
+        sign = 1.0 - 2.0 * side
+        free, share = _room(
+            top, upper, known, x, y, sign * cx, sign * cy, 0.5 * width / cell, tip, reach,
+            room + finger, hand.clearance / cell)
+        room = min(room, free - finger)
+        row[UNSEEN] = max(row[UNSEEN], share)
+    row[ROOM], row[OPENING] = room * cell, width + 2.0 * room * cell
+    if room * cell < hand.clearance:
+        row[REASON] = FINGER_HITS
+        return
+    row[PALM_ROOM] = _palm_room(
+        top, x, y, cx, cy, 0.5 * hand.palm_length / cell, 0.5 * hand.palm_width / cell,
+        tip + hand.finger_depth)
+    if row[PALM_ROOM] < hand.clearance:
+        row[REASON] = PALM_HITS
+
+
+@njit(cache=True, error_model='numpy')
+def _contour(top, x, y, dx, dy, level, half, outer, edges):  # type: ignore[no-untyped-def]
+    """
+    Find one side's contour under the width of a finger.
+
+    :param edges: Filled with how far out the object reaches on each line, -1 for nowhere.
+    :return: The farthest (where the finger touches; -1 without any), and the contour's slope.
+    """
+    middle = len(edges) // 2
+    sum_b, sum_bb, sum_e, sum_be, count, widest = 0.0, 0.0, 0.0, 0.0, 0, -1.0
+    for n in range(len(edges)):
+        b = float(n - middle)
+        e = _edge(top, x - dy * b, y + dx * b, dx, dy, level, half, outer)
+        edges[n] = e
+        if e > 0.0:
+            sum_b += b
+            sum_bb += b * b
+            sum_e += e
+            sum_be += b * e
+            count += 1
+            widest = max(widest, e)
+    spread = count * sum_bb - sum_b * sum_b
+    return widest, (count * sum_be - sum_b * sum_e) / spread if spread > 1e-6 else 0.0
+
+
+@njit(cache=True, error_model='numpy')
+def _flank(  # type: ignore[no-untyped-def]
+    top, upper, known, x, y, dx, dy, level, rise, edges, least, cell,
+):
+    """
+    Look at the side that a finger is going to touch.
+
+    :param rise: How much higher the second look is taken, cells.
+    :param least: Lines whose edge is farther out are touched.
+    :return: Tangent of its lean from upright, the share of the finger's width that touches, and
+        the share of that which ends in unseen space.
+    """
+    middle = len(edges) // 2
+    touched, hidden, inward = 0, 0, 0.0
+    for n in range(len(edges)):
+        e = edges[n]
+        if e < least:
+            continue
+        b = float(n - middle)
+        bx, by = x - dy * b, y + dx * b
+        touched += 1
+        higher = _edge(top, bx, by, dx, dy, level + rise * cell, max(e - 0.5, 0.0), e)
+        inward += e - max(higher, 0.0)
+        i, j, inside = _cell(top.shape, bx + dx * (e + 1.0), by + dy * (e + 1.0))
+        hidden += inside and not known[i, j] and upper[i, j] > level
+    return inward / touched / rise, touched / len(edges), hidden / touched
+
+
+@njit(cache=True, error_model='numpy')
+def _room(  # type: ignore[no-untyped-def]
+    top, upper, known, x, y, dx, dy, start, tip, reach, wanted, margin,
+):
+    """
+    Return how far a finger can stay from its contact, and the share of that space unseen.
+
+    :param start: From the middle to the contact, cells.
+    :param wanted: Farthest that is asked for, from the contact to the finger's outer side.
+    :param margin: Kept beside the finger.
+    """
+    free = wanted
+    hidden, count = 0, 0
+    wide = reach + 0.5 * margin
+    b = -wide
+    while b <= wide + 1e-6:
+        s = 1.0
+        while s <= wanted + 0.5 * margin:
+            i, j, inside = _cell(
+                top.shape, x + dx * (start + s) - dy * b, y + dy * (start + s) + dx * b)
+            if not inside:
+                hidden += 1
+            elif known[i, j]:
+                if top[i, j] > tip - 0.002:
+                    free = min(free, s - 0.5 - 0.5 * margin)
+                    break
+            elif upper[i, j] > tip:
+                hidden += 1
+            count += 1
+            s += 1.0
+        b += 1.0
+    return free, hidden / max(count, 1)
+
+
+@njit(cache=True, error_model='numpy')
+def _palm_room(top, x, y, cx, cy, long, wide, palm):  # type: ignore[no-untyped-def]
+    """Return how far the palm stays above everything under it."""
+    highest = -1.0
+    s = -long
+    while s <= long:
+        b = -wide
+        while b <= wide:
+            i, j, inside = _cell(top.shape, x + cx * s - cy * b, y + cy * s + cx * b)
+            if inside:
+                highest = max(highest, top[i, j])
+            b += 1.0
+        s += 1.0
+    return palm - highest
+
+
+@njit(cache=True, error_model='numpy')
+def connected(height, least, jump, labels):  # type: ignore[no-untyped-def]
+    """
+    Find the connected surfaces that stand at least so high; a step of ``jump`` divides.
+
+    :param labels: (R, C) int32, filled with numbers from 1; 0 is lower.
+    :return: How many there are.
+    """
+    rows, columns = height.shape
+    stack = np.empty((rows * columns, 2), np.int32)
+    labels[:] = 0
+    count = 0
+    for i in range(rows):
+        for j in range(columns):
+            if labels[i, j] != 0 or not height[i, j] >= least:
+                continue
+            count += 1
+            labels[i, j] = count
+            stack[0, 0], stack[0, 1] = i, j
+            n = 1
+            while n > 0:
+                n -= 1
+                r, c = stack[n, 0], stack[n, 1]
+                for a in range(-1, 2):
+                    for b in range(-1, 2):
+                        p, q = r + a, c + b
+                        if (0 <= p < rows and 0 <= q < columns and labels[p, q] == 0
+                                and height[p, q] >= least
+                                and abs(height[p, q] - height[r, c]) < jump):
+                            labels[p, q] = count
+                            stack[n, 0], stack[n, 1] = p, q
+                            n += 1
+    return count

@@ -1,0 +1,358 @@
+"""Grasps for a parallel gripper from one depth image, by geometry alone."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core import grasp_kernels as kernels
+from perception_nodes.core.geometry import pixel_rays, project, read_only, transform_points
+from perception_nodes.core.height_map import (
+    approach_frame,
+    find_support,
+    HeightMap,
+    make_height_map,
+    NoSupportError,
+    object_bounds,
+    smoothed,
+    Support,
+)
+from perception_nodes.core.params import param, Params
+from perception_nodes.core.protocols import GraspScorer
+from perception_nodes.core.types import CameraIntrinsics, GraspCandidates, RgbdFrame
+
+REASONS = ('usable', 'too_wide', 'not_opposed', 'leaning', 'finger_collision', 'palm_collision',
+           'too_shallow')
+_MOST_CANDIDATES = 60_000
+_LINE_STEP = 2  # cells between the lines that are searched
+_LEVEL_STEP_M = 0.006
+_OBJECT_STEP_M = 0.02  # in height between neighbouring cells, that divides objects
+_LEAST_CELLS = 6  # of an object
+_MARGIN_M = 0.07  # of the map around objects, where fingers and palm go
+_WIDEST_MAP_M = 1.2
+_LEAST_GRIP_M, _LOWEST_TIP_M = 0.008, 0.004
+_CM = 300  # half the width of the search for objects, centimetres
+_TILT_AZIMUTHS = 4
+# grasps nearer than both to a better one say nothing new
+_SAME_PLACE_M, _SAME_TURN_RAD = 0.01, math.radians(25.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraspParams(Params):
+    """Parameters of grasp planning, in the node and in the benchmark."""
+
+    max_opening_m: float = param(
+        0.08, "Largest distance between the gripper's fingers.", unit='m', ge=0.005, le=0.5)
+    finger_width_m: float = param(
+        0.02, 'Width of a finger, across the closing direction.', unit='m', ge=0.002, le=0.1)
+    finger_thickness_m: float = param(
+        0.01, 'Thickness of a finger, along the closing direction.', unit='m', ge=0.001, le=0.1)
+    finger_depth_m: float = param(
+        0.045, 'From the palm to the fingertips.', unit='m', ge=0.01, le=0.3)
+    palm_length_m: float = param(
+        0.11, 'Size of the palm along the closing direction.', unit='m', ge=0.01, le=0.5)
+    palm_width_m: float = param(
+        0.036, 'Size of the palm across the closing direction.', unit='m', ge=0.005, le=0.3)
+    friction: float = param(
+        0.5, 'Coefficient of friction between fingers and objects: how far surfaces may lean.',
+        ge=0.05, le=2.0, dynamic=True)
+    clearance_m: float = param(
+        0.004, 'Kept between the open gripper and everything seen.', unit='m', ge=0.0, le=0.05,
+        dynamic=True)
+    min_height_m: float = param(
+        0.012, 'Lower things on the support are not grasped.', unit='m', ge=0.002, le=0.2,
+        dynamic=True)
+    max_height_m: float = param(
+        0.4, 'Readings higher over the support belong to no object.', unit='m', ge=0.02, le=2.0,
+        dynamic=True)
+    cell_m: float = param(
+        0.0025, 'Side of a cell of the height map.', unit='m', ge=0.001, le=0.02)
+    directions: int = param(18, 'Closing directions tried in half a turn.', ge=4, le=90)
+    tilt_deg: float = param(
+        0.0, 'Approaches that lean by so much to four sides are tried as well; 0 for none.',
+        unit='degrees', ge=0.0, le=45.0)
+    max_grasps: int = param(20, 'Grasps in the result.', ge=1, le=1000, dynamic=True)
+
+
+@dataclass(frozen=True, eq=False)
+class GraspContext:
+    """What is known beside the depth image."""
+
+    up: npt.NDArray[np.float64] | None = None  # (3,) against gravity, in the camera's frame
+    camera_height_m: float | None = None  # over the support; depth is scaled to agree
+    window_xyxy: tuple[int, int, int, int] | None = None  # pixels that objects must be in
+    instances: npt.NDArray[np.uint16] | None = None  # (H, W), 0 for none
+    class_of_instance: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class GraspPlan:
+    """What one direction of approach offers: the map, and every candidate looked at."""
+
+    heights: HeightMap
+    labels: npt.NDArray[np.int32]  # (R, C) objects from 1, 0 for none
+    rows: npt.NDArray[np.float32]  # (N, COLUMNS), the columns of grasp_kernels
+    scores: npt.NDArray[np.float32]  # (N,) in [0, 1], of usable ones
+
+    @property
+    def usable(self) -> npt.NDArray[np.int64]:
+        """Return the (M,) candidates that nothing speaks against."""
+        return np.flatnonzero(self.rows[:, kernels.REASON] == kernels.USABLE)
+
+    def rejections(self) -> dict[str, int]:
+        """Return how many candidates each reason ruled out."""
+        codes = Counter(self.rows[:, kernels.REASON].astype(int).tolist())
+        return {REASONS[code]: n for code, n in codes.most_common() if code != kernels.USABLE}
+
+    def centres_m(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return (N, 3) places between the fingertips, in the map's frame."""
+        places = rows[:, [kernels.X, kernels.Y, kernels.TIP]].astype(np.float64)
+        places[:, :2] = places[:, :2] * self.heights.cell_m + self.heights.origin_m
+        return places
+
+    def poses(self, keep: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Return (N, 4, 4) camera_from_grasp of some candidates."""
+        rows = self.rows[keep]
+        angles = rows[:, kernels.ANGLE].astype(np.float64)
+        c, s = np.cos(angles), np.sin(angles)
+        map_from_grasp = np.zeros((len(rows), 4, 4))
+        map_from_grasp[:, 0, 0], map_from_grasp[:, 1, 0] = -s, c
+        map_from_grasp[:, 0, 1], map_from_grasp[:, 1, 1] = c, s
+        map_from_grasp[:, 2, 2], map_from_grasp[:, 3, 3] = -1.0, 1.0
+        map_from_grasp[:, :3, 3] = self.centres_m(rows)
+        return np.asarray(self.heights.camera_from_map @ map_from_grasp)
+
+
+class GraspPlanner:
+    """
+    Finds grasps by geometry, and orders them by a score that may be learned.
+
+    :param scorer: Judges usable candidates; None keeps the score of the geometry.
+    """
+
+    def __init__(self, params: GraspParams, scorer: GraspScorer | None = None) -> None:
+        self.params = params
+        self.scorer = scorer
+
+    def propose(
+        self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
+    ) -> GraspCandidates:
+        """
+        Find grasps in one frame, best first and no two alike, or say why there are none.
+
+        :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
+        """
+        try:
+            plans = self.plans(frame, context)
+        except NoSupportError as error:
+            return GraspCandidates.none(str(error))
+        return self.best(plans, context, frame.intrinsics)
+
+    def plans(
+        self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
+    ) -> list[GraspPlan]:
+        """
+        Look for grasps, one plan for each direction of approach.
+
+        :raises NoSupportError: If there is nothing to plan on, saying why.
+        :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
+        """
+        if frame.depth_m is None or frame.intrinsics is None:
+            raise ValueError('grasps need a depth image and camera_info')
+        support = find_support(
+            frame.depth_m, frame.intrinsics, context.up, context.camera_height_m)
+        clean = read_only(smoothed(frame.depth_m, support))
+        return [self._plan(clean, frame.intrinsics, support, camera_from_map, context)
+                for camera_from_map in self._approaches(support)]
+
+    def best(
+        self, plans: list[GraspPlan], context: GraspContext,
+        intrinsics: CameraIntrinsics | None = None,
+    ) -> GraspCandidates:
+        """Choose from plans; see :meth:`propose`."""
+        owners = np.concatenate([np.full(len(plan.usable), n) for n, plan in enumerate(plans)])
+        rows = np.concatenate([plan.usable for plan in plans])
+        if len(rows) == 0:
+            return GraspCandidates.none(_why_none(plans))
+        scores = np.concatenate([plan.scores[plan.usable] for plan in plans])
+        poses = np.concatenate([plan.poses(plan.usable) for plan in plans])
+        order = _unlike(poses, np.argsort(-scores, kind='stable'), self.params.max_grasps)
+        openings = np.array(
+            [plans[owners[n]].rows[rows[n], kernels.OPENING] for n in order], np.float32)
+        return GraspCandidates(
+            poses[order], openings, scores[order],
+            _classes(poses[order], context, intrinsics))
+
+    def _approaches(self, support: Support) -> list[npt.NDArray[np.float64]]:
+        frames = [approach_frame(support)]
+        if self.params.tilt_deg > 0.0:
+            frames += [
+                approach_frame(support, math.radians(self.params.tilt_deg), azimuth)
+                for azimuth in np.arange(_TILT_AZIMUTHS) * (2.0 * math.pi / _TILT_AZIMUTHS)]
+        return frames
+
+    def _plan(
+        self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,
+        camera_from_map: npt.NDArray[np.float64], context: GraspContext,
+    ) -> GraspPlan:
+        p = self.params
+        heights = make_height_map(
+            depth_m, intrinsics, support, camera_from_map,
+            self._bounds(depth_m, intrinsics, support, camera_from_map, context), p.cell_m)
+        labels = self._objects(heights)
+        if context.window_xyxy is not None:
+            _keep_window(labels, heights, intrinsics, context.window_xyxy)
+        hand = kernels.Hand(
+            p.max_opening_m, p.finger_width_m, p.finger_thickness_m, p.finger_depth_m,
+            p.palm_length_m, p.palm_width_m, p.friction, p.clearance_m,
+            min_grip=min(_LEAST_GRIP_M, 0.7 * p.min_height_m), lowest_tip=_LOWEST_TIP_M)
+        table = np.empty((_MOST_CANDIDATES, kernels.COLUMNS), np.float32)
+        n = kernels.candidates(
+            heights.top_m, heights.upper_m, heights.known, heights.support_m, labels, p.cell_m,
+            hand, p.directions, _LEVEL_STEP_M, _LINE_STEP, table)
+        plan = GraspPlan(heights, labels, table[:n], geometric_scores(table[:n], heights, labels))
+        if self.scorer is not None:
+            usable = plan.usable
+            plan.scores[usable] = self.scorer.score(plan, usable)
+        return plan
+
+    def _objects(self, heights: HeightMap) -> npt.NDArray[np.int32]:
+        """Find the connected surfaces that stand on the support."""
+        over = heights.top_m - heights.support_m
+        labels = np.zeros(over.shape, np.int32)
+        count = kernels.connected(over, self.params.min_height_m, _OBJECT_STEP_M, labels)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        labels[(sizes < _LEAST_CELLS)[labels]] = 0
+        return labels
+
+    def _bounds(
+        self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,
+        camera_from_map: npt.NDArray[np.float64], context: GraspContext,
+    ) -> tuple[float, float, float, float]:
+        """Return the part of the map's plane that objects are on: smallest x, y, largest x, y."""
+        x0, y0, x1, y1 = context.window_xyxy or (0, 0, intrinsics.width, intrinsics.height)
+        turn = np.ascontiguousarray(camera_from_map[:3, :3].T)
+        sums = np.zeros((2, 2 * _CM), np.int64)
+        object_bounds(
+            depth_m, pixel_rays(intrinsics), turn, -turn @ camera_from_map[:3, 3],
+            support.plane.normal, support.plane.offset_m, self.params.min_height_m,
+            self.params.max_height_m, x0, y0, x1, y1, sums)
+        lows, highs = [], []
+        for line in sums:
+            taken = np.flatnonzero(line > 2)
+            if len(taken) == 0:
+                where = 'the region' if context.window_xyxy else 'the support plane'
+                raise NoSupportError(f'there is nothing on {where}')
+            low, high = (taken[0] - _CM) * 0.01, (taken[-1] + 1 - _CM) * 0.01
+            if high - low > _WIDEST_MAP_M:
+                share = np.cumsum(line) / line.sum()
+                middle = (int(np.searchsorted(share, 0.5)) - _CM) * 0.01
+                low, high = (max(low, middle - _WIDEST_MAP_M / 2),
+                             min(high, middle + _WIDEST_MAP_M / 2))
+            lows.append(low - _MARGIN_M)
+            highs.append(high + _MARGIN_M)
+        return lows[0], lows[1], highs[0], highs[1]
+
+
+def geometric_scores(
+    rows: npt.NDArray[np.float32], heights: HeightMap, labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float32]:
+    """
+    Return (N,) scores in [0, 1] of candidates by how well they should hold.
+
+    Good are opposed upright sides that were seen, much to hold, room for the fingers, a place
+    near the object's middle, and what lies on top.
+    """
+    k = kernels
+    away_m = distances_from_middle_m(rows, heights, labels)
+    merit = (
+        - 1.0 * rows[:, k.SKEW] - 2.5 * rows[:, k.WEDGE] - 2.0 * rows[:, k.LEAN]
+        - 1.5 * rows[:, k.UNSEEN] - 0.5 * rows[:, k.HIDDEN] - 10.0 * away_m
+        + 40.0 * np.minimum(rows[:, k.GRIP], 0.03)
+        + 60.0 * np.minimum(rows[:, k.ROOM], 0.01) + 1.0 * rows[:, k.BREADTH]
+        + 4.0 * np.minimum(rows[:, k.TIP] + rows[:, k.GRIP], 0.15))
+    return np.asarray(1.0 / (1.0 + np.exp(-merit)), np.float32)
+
+
+def distances_from_middle_m(
+    rows: npt.NDArray[np.float32], heights: HeightMap, labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """Return (N,) how far each grasp is from the middle of what is seen of its object."""
+    count = int(labels.max(initial=0)) + 1
+    i, j = np.nonzero(labels)
+    owner = labels[i, j]
+    cells = np.maximum(np.bincount(owner, minlength=count), 1)
+    x = np.bincount(owner, j + 0.5, minlength=count) / cells
+    y = np.bincount(owner, i + 0.5, minlength=count) / cells
+    which = rows[:, kernels.OBJECT].astype(np.int64)
+    return np.asarray(heights.cell_m * np.hypot(
+        rows[:, kernels.X] - x[which], rows[:, kernels.Y] - y[which]))
+
+
+def warm_up(params: GraspParams) -> None:
+    """Compile what planning needs, on a block on a table: no frame shall wait for it."""
+    camera = CameraIntrinsics.from_fov(160, 120, 60.0)
+    depth_m = np.full((120, 160), 0.6, np.float32)
+    depth_m[50:70, 60:100] = 0.55
+    frame = RgbdFrame(np.zeros((120, 160, 3), np.uint8), 0, 'camera', depth_m, camera)
+    GraspPlanner(params).propose(frame)
+
+
+def _why_none(plans: list[GraspPlan]) -> str:
+    reasons: Counter[str] = Counter()
+    for plan in plans:
+        reasons.update(plan.rejections())
+    if not reasons:
+        return 'nothing that stands on the support plane has two free sides'
+    listed = ', '.join(f'{name} {n}' for name, n in reasons.most_common(3))
+    return f'all {reasons.total()} candidates were ruled out: {listed}'
+
+
+def _unlike(
+    poses: npt.NDArray[np.float64], order: npt.NDArray[np.int64], most: int
+) -> npt.NDArray[np.int64]:
+    """Return the first of an order, without those like an earlier one."""
+    kept: list[int] = []
+    for n in order.tolist():
+        if len(kept) == most:
+            break
+        near = np.linalg.norm(poses[kept, :3, 3] - poses[n, :3, 3], axis=1) < _SAME_PLACE_M
+        # the hand is the same after half a turn about its approach
+        along = np.abs(poses[kept, :3, 1] @ poses[n, :3, 1])
+        if not (near & (along > math.cos(_SAME_TURN_RAD))).any():
+            kept.append(n)
+    return np.array(kept, np.int64)
+
+
+def _keep_window(
+    labels: npt.NDArray[np.int32], heights: HeightMap, intrinsics: CameraIntrinsics,
+    window_xyxy: tuple[int, int, int, int],
+) -> None:
+    """Leave only objects' cells that are seen inside a window of the image."""
+    i, j = np.nonzero(labels)
+    x0, y0 = heights.origin_m
+    points = np.column_stack([
+        x0 + (j + 0.5) * heights.cell_m, y0 + (i + 0.5) * heights.cell_m, heights.top_m[i, j]])
+    pixels = project(transform_points(heights.camera_from_map, points), intrinsics)
+    left, upper, right, lower = window_xyxy
+    outside = ~((pixels[:, 0] >= left) & (pixels[:, 0] < right)
+                & (pixels[:, 1] >= upper) & (pixels[:, 1] < lower))
+    labels[i[outside], j[outside]] = 0
+
+
+def _classes(
+    camera_from_grasp: npt.NDArray[np.float64], context: GraspContext,
+    intrinsics: CameraIntrinsics | None,
+) -> npt.NDArray[np.int64]:
+    """Return the class of the instance that is seen between the fingers, -1 if unknown."""
+    classes = np.full(len(camera_from_grasp), -1, np.int64)
+    if context.instances is None or intrinsics is None:
+        return classes
+    known = context.class_of_instance or {}
+    pixels = project(camera_from_grasp[:, :3, 3], intrinsics)
+    for n, (column, row) in enumerate(np.round(pixels).astype(int).tolist()):
+        if 0 <= row < intrinsics.height and 0 <= column < intrinsics.width:
+            classes[n] = known.get(int(context.instances[row, column]), -1)
+    return classes

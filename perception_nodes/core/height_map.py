@@ -1,0 +1,326 @@
+"""What stands on a support plane, seen from above: a map of heights made from one depth image."""
+
+from dataclasses import dataclass
+
+import cv2
+from numba import njit
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core.geometry import (
+    check_size,
+    distort,
+    distortion_coefficients,
+    fit_plane,
+    pixel_rays,
+    Plane,
+    read_only,
+)
+from perception_nodes.core.types import CameraIntrinsics
+
+# depth whose median is outside is in another unit, or of no table-top camera
+PLAUSIBLE_M = (0.1, 5.0)
+_SAMPLE_STEP = 6  # pixels between the readings that the plane is fitted to
+_LEAST_SAMPLE = 60
+_LEVEL_DEG = 15.0  # that a support plane may lean
+_LEAST_SHARE = 0.12  # of the readings, that lie on a support plane
+_NOISY_M = 0.002  # readings that scatter more about the plane are smoothed over 5 x 5 pixels
+_SCALE_LIMITS = (0.85, 1.15)
+_SHADOW_STEP_M = 0.005
+_SAME_SURFACE_M = 0.010  # readings of one cell within this of its highest are its top
+
+
+class NoSupportError(ValueError):
+    """There is nothing to plan on; the message says why, in one sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The plane that things stand on, in the camera's optical frame after ``scale``."""
+
+    plane: Plane
+    noise_m: float  # standard deviation of readings about it
+    scale: float  # that depth was multiplied with
+
+
+@dataclass(frozen=True, eq=False)
+class HeightMap:
+    """
+    Heights over a plane on a regular grid, in a frame whose z axis is the approach's opposite.
+
+    Row i, column j is the cell around x = origin_m[0] + (j + 0.5) cell_m and
+    y = origin_m[1] + (i + 0.5) cell_m. Cells that no reading fell into are unknown: ``top_m``
+    is the support plane there and ``upper_m`` how high something unseen can be.
+    """
+
+    top_m: npt.NDArray[np.float32]  # (R, C) highest reading, or the support where unknown
+    upper_m: npt.NDArray[np.float32]  # (R, C) as top_m, or the top of the unseen space
+    known: npt.NDArray[np.bool_]  # (R, C)
+    support_m: npt.NDArray[np.float32]  # (R, C) height of the support plane; 0 if it is level
+    origin_m: tuple[float, float]  # outer corner of cell (0, 0)
+    cell_m: float
+    camera_from_map: npt.NDArray[np.float64]  # (4, 4)
+
+    def cells_at(self, xy_m: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+        """Return (N, 2) row and column of (N, 2) places, clipped to the map."""
+        cells = np.floor((np.asarray(xy_m)[:, ::-1] - self.origin_m[::-1]) / self.cell_m)
+        last = np.array(self.top_m.shape) - 1
+        return np.clip(cells, 0, last).astype(np.int64)
+
+
+def find_support(
+    depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics,
+    up: npt.NDArray[np.float64] | None = None, camera_height_m: float | None = None,
+) -> Support:
+    """
+    Find the plane that objects stand on.
+
+    RANSAC over a sample of the readings; planes that lean are put aside where ``up`` tells so.
+
+    :param depth_m: (H, W) metres, not positive or not finite where there is no reading.
+    :param up: (3,) direction against gravity in the camera's frame, if known.
+    :param camera_height_m: Height of the camera over the support, if known. Depth is then
+        scaled to agree with it, and of several planes the one that fits best is taken.
+    :raises NoSupportError: If there are too few readings, they are in another unit, or no plane is
+        among them.
+    """
+    check_size(depth_m, intrinsics)
+    part = slice(_SAMPLE_STEP // 2, None, _SAMPLE_STEP)
+    z = depth_m[part, part]
+    valid = np.isfinite(z) & (z > 0.0)
+    if np.count_nonzero(valid) < _LEAST_SAMPLE:
+        share = np.count_nonzero(valid) / max(valid.size, 1)
+        raise NoSupportError(
+            f'only {share:.1%} of the depth readings are valid; is something too near, or the '
+            'depth stream empty?')
+    median_m = float(np.median(z[valid]))
+    if not PLAUSIBLE_M[0] <= median_m <= PLAUSIBLE_M[1]:
+        raise NoSupportError(
+            f'the median depth is {median_m:.4g} m; {PLAUSIBLE_M[0]} to {PLAUSIBLE_M[1]} m are '
+            'plausible: 32FC1 must be metres and 16UC1 millimetres')
+    rays = pixel_rays(intrinsics)[part, part][valid].astype(np.float64)
+    z = z[valid].astype(np.float64)
+    points = np.column_stack([rays * z[:, None], z])
+    points = points[np.isfinite(points).all(axis=1)]
+    return _best_plane(points, median_m, up, camera_height_m)
+
+
+def _best_plane(
+    points: npt.NDArray[np.float64], median_m: float, up: npt.NDArray[np.float64] | None,
+    camera_height_m: float | None,
+) -> Support:
+    tolerance_m = 0.006 + 0.006 * median_m
+    least = max(_LEAST_SAMPLE, _LEAST_SHARE * len(points))
+    found: list[tuple[float, Support]] = []
+    rest = points
+    for _ in range(3):
+        if len(rest) < least:
+            break
+        plane = fit_plane(rest, tolerance_m, trials=120)
+        heights = plane.heights_m(rest)
+        near = np.abs(heights) < tolerance_m
+        votes = int(np.count_nonzero(near))
+        if votes < least:
+            break
+        is_level = up is None or float(plane.normal @ up) > np.cos(np.radians(_LEVEL_DEG))
+        scale = 1.0 if camera_height_m is None else camera_height_m / -plane.offset_m
+        if is_level and _SCALE_LIMITS[0] < scale < _SCALE_LIMITS[1]:
+            merit = float(votes) if camera_height_m is None else -abs(np.log(scale))
+            noise_m = 1.4826 * float(np.median(np.abs(heights[near])))
+            found.append((merit, Support(
+                Plane(plane.normal, plane.offset_m * scale), noise_m, scale)))
+        rest = rest[~near]
+    if not found:
+        what = 'plane' if up is None and camera_height_m is None else 'level plane'
+        where = '' if camera_height_m is None else (
+            f' about {camera_height_m:.2f} m below the camera')
+        raise NoSupportError(f'no {what}{where} is seen that objects could stand on')
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def smoothed(
+    depth_m: npt.NDArray[np.float32], support: Support
+) -> npt.NDArray[np.float32]:
+    """
+    Return depth scaled and without its noise: the median of 3 x 3 pixels, or 5 x 5 if noisy.
+
+    :return: (H, W) metres, 0 where there is no reading.
+    """
+    clean = np.where(np.isfinite(depth_m) & (depth_m > 0.0), depth_m, np.float32(0.0))
+    size = 5 if support.noise_m > _NOISY_M else 3
+    filtered = cv2.medianBlur(np.ascontiguousarray(clean, np.float32), size)
+    filtered[clean == 0.0] = 0.0
+    return np.asarray(filtered * np.float32(support.scale), np.float32)
+
+
+def approach_frame(
+    support: Support, tilt_rad: float = 0.0, azimuth_rad: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """
+    Return (4, 4) camera_from_map of a map whose z axis leans by ``tilt_rad`` from the normal.
+
+    The origin is the foot of the camera on the support plane.
+    """
+    z = support.plane.normal
+    x = np.array([1.0, 0.0, 0.0]) - z[0] * z
+    if np.linalg.norm(x) < 1e-3:
+        x = np.array([0.0, 0.0, 1.0]) - z[2] * z
+    x /= np.linalg.norm(x)
+    level = np.column_stack([x, np.cross(z, x), z])
+    lean, around = (_turn(tilt_rad, 1), _turn(azimuth_rad, 2))
+    camera_from_map = np.eye(4)
+    camera_from_map[:3, :3] = level @ around @ lean @ around.T
+    camera_from_map[:3, 3] = support.plane.normal * support.plane.offset_m
+    return camera_from_map
+
+
+def _turn(angle_rad: float, axis: int) -> npt.NDArray[np.float64]:
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    if axis == 1:
+        return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def make_height_map(
+    depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,
+    camera_from_map: npt.NDArray[np.float64], bounds_m: tuple[float, float, float, float],
+    cell_m: float,
+) -> HeightMap:
+    """
+    Make the map of one smoothed depth image.
+
+    :param depth_m: Depth of :func:`smoothed`.
+    :param camera_from_map: Frame of the map; see :func:`approach_frame`.
+    :param bounds_m: Smallest x and y, largest x and y in that frame.
+    """
+    x0, y0, x1, y1 = bounds_m
+    shape = (max(1, round((y1 - y0) / cell_m)), max(1, round((x1 - x0) / cell_m)))
+    turn = np.ascontiguousarray(camera_from_map[:3, :3].T)
+    shift = -turn @ camera_from_map[:3, 3]
+    image, rays = read_only(depth_m), pixel_rays(intrinsics)
+    top = _raster(image, rays, turn, shift, x0, y0, cell_m, shape[0], shape[1])
+    _close_gaps(top)
+    normal = turn @ support.plane.normal
+    offset = support.plane.offset_m - float(
+        support.plane.normal @ camera_from_map[:3, 3])
+    columns = x0 + (np.arange(shape[1]) + 0.5) * cell_m
+    rows = y0 + (np.arange(shape[0]) + 0.5) * cell_m
+    base = ((offset - normal[0] * columns[None, :] - normal[1] * rows[:, None])
+            / normal[2]).astype(np.float32)
+    known = np.isfinite(top)
+    np.copyto(top, base, where=~known)
+    lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
+    upper = _shadow(
+        image, lens, distortion_coefficients(intrinsics),
+        np.ascontiguousarray(camera_from_map), top, base, known, x0, y0, cell_m)
+    return HeightMap(top, upper, known, base, (x0, y0), cell_m, camera_from_map)
+
+
+@njit(cache=True, error_model='numpy')
+def object_bounds(  # type: ignore[no-untyped-def]
+    depth, rays, turn, shift, normal, offset, low, high, left, upper, right, lower, sums,
+):
+    """Count readings of a window between two heights over the plane, by centimetre of x and y."""
+    half = sums.shape[1] // 2
+    for row in range(upper, lower, 2):
+        for column in range(left, right, 2):
+            z = depth[row, column]
+            if not z > 0.0:
+                continue
+            px, py = rays[row, column, 0] * z, rays[row, column, 1] * z
+            height = normal[0] * px + normal[1] * py + normal[2] * z - offset
+            if not low < height < high:
+                continue
+            x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
+            y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
+            i, j = int(np.floor(x * 100.0)) + half, int(np.floor(y * 100.0)) + half
+            if 0 <= i < sums.shape[1] and 0 <= j < sums.shape[1]:
+                sums[0, i] += 1
+                sums[1, j] += 1
+
+
+@njit(cache=True, error_model='numpy')
+def _raster(  # type: ignore[no-untyped-def]
+    depth, rays, turn, shift, x0, y0, cell, rows, columns,
+):
+    """Return the height of the highest surface in each cell, NaN where nothing was seen."""
+    top = np.full((rows, columns), np.float32(-np.inf), np.float32)
+    count = np.zeros((rows, columns), np.int32)
+    total = np.zeros((rows, columns), np.float32)
+    for second in range(2):
+        for r in range(depth.shape[0]):
+            for c in range(depth.shape[1]):
+                z = depth[r, c]
+                if not z > 0.0:
+                    continue
+                px, py = rays[r, c, 0] * z, rays[r, c, 1] * z
+                x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
+                y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
+                j, i = int(np.floor((x - x0) / cell)), int(np.floor((y - y0) / cell))
+                if not (0 <= i < rows and 0 <= j < columns):
+                    continue
+                h = np.float32(
+                    turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * z + shift[2])
+                if second == 0:
+                    top[i, j] = max(top[i, j], h)
+                elif h > top[i, j] - _SAME_SURFACE_M:
+                    count[i, j] += 1
+                    total[i, j] += h
+    for i in range(rows):
+        for j in range(columns):
+            top[i, j] = total[i, j] / count[i, j] if count[i, j] > 0 else np.float32(np.nan)
+    return top
+
+
+@njit(cache=True, error_model='numpy')
+def _close_gaps(top):  # type: ignore[no-untyped-def]
+    """Fill cells between pixels: unknown ones with at least five known neighbours, twice."""
+    rows, columns = top.shape
+    for _ in range(2):
+        before = top.copy()
+        for i in range(1, rows - 1):
+            for j in range(1, columns - 1):
+                if not np.isnan(before[i, j]):
+                    continue
+                total, count = 0.0, 0
+                for a in range(-1, 2):
+                    for b in range(-1, 2):
+                        if not np.isnan(before[i + a, j + b]):
+                            total += before[i + a, j + b]
+                            count += 1
+                if count >= 5:
+                    top[i, j] = total / count
+
+
+@njit(cache=True, error_model='numpy')
+def _shadow(  # type: ignore[no-untyped-def]
+    depth, lens, bends, camera_from_map, top, base, known, x0, y0, cell,
+):
+    """Return how high something could be without having been seen, in cells without reading."""
+    rows, columns = top.shape
+    upper = top.copy()
+    highest = np.float32(0.0)
+    for i in range(rows):
+        for j in range(columns):
+            if known[i, j]:
+                highest = max(highest, top[i, j])
+    m = camera_from_map
+    for i in range(rows):
+        for j in range(columns):
+            if known[i, j]:
+                continue
+            x, y = x0 + (j + 0.5) * cell, y0 + (i + 0.5) * cell
+            h = np.float64(highest)
+            while h > base[i, j]:
+                px = m[0, 0] * x + m[0, 1] * y + m[0, 2] * h + m[0, 3]
+                py = m[1, 0] * x + m[1, 1] * y + m[1, 2] * h + m[1, 3]
+                pz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * h + m[2, 3]
+                if pz > 0.0:
+                    u, v = distort(px / pz, py / pz, bends)
+                    c = int(np.floor(lens[0] * u + lens[2] + 0.5))
+                    r = int(np.floor(lens[1] * v + lens[3] + 0.5))
+                    inside = 0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]
+                    if not inside or 0.0 < depth[r, c] < pz - 0.01:
+                        upper[i, j] = h
+                        break
+                h -= _SHADOW_STEP_M
+    return upper
