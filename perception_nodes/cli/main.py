@@ -26,7 +26,8 @@ VERBS = {
         'perception_nodes.cli.dataset', 'render labelled pictures of simulated scenes'),
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
     'evaluate-model': (
-        'perception_nodes.cli.evaluate_model', "score a model's boxes against known ones"),
+        'perception_nodes.cli.evaluate_model',
+        "score a model's boxes, masks or classes against known ones"),
     'fetch-model': (
         'perception_nodes.cli.fetch_model', "download a model's weights, once and on purpose"),
     'parameters': (
@@ -35,6 +36,7 @@ VERBS = {
         'perception_nodes.cli.play',
         'publish a folder of pictures, a video, a live camera or a bag'),
     'record': ('perception_nodes.cli.record', 'write topics to a bag'),
+    'train': ('perception_nodes.cli.train', 'train a network on a data set'),
     'view': ('perception_nodes.cli.view', 'show image topics in a browser'),
     'webcam': ('perception_nodes.cli.webcam', 'camera to detection to browser in one command'),
 }

@@ -41,6 +41,10 @@ class Curves:
             self._board.flush()
         draw_curves(self._rows, self._folder / 'curves.png')
 
+    def total(self, name: str) -> float:
+        """Return the sum of a number over all epochs."""
+        return sum(row.get(name, 0.0) for row in self._rows)
+
 
 def draw_curves(rows: list[dict[str, float]], file: Path) -> None:
     """

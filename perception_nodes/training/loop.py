@@ -79,8 +79,8 @@ class Task(Protocol):
         """Return the terms whose sum is to become small."""
         ...
 
-    def validate(self, network: nn.Module, device: torch.device) -> Mapping[str, float]:
-        """Return how good the network is; it is in evaluation mode."""
+    def validate(self, network: Any, device: torch.device) -> Mapping[str, float]:
+        """Return how good a copy of the network is; it is in evaluation mode."""
         ...
 
 
@@ -91,7 +91,7 @@ def fit(task: Task, params: LoopParams, folder: Path) -> dict[str, float]:
     ``folder`` gets ``history.jsonl`` (a line per epoch), ``curves.png``, ``checkpoint.pt`` to go
     on from, ``best.pt``, and TensorBoard's files where that is installed.
 
-    :return: The best validation, with its ``epoch``.
+    :return: The best validation, with its ``epoch`` and the CPU time of all epochs, ``cpu_s``.
     :raises ValueError: If the folder holds a run of other settings, or a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def fit(task: Task, params: LoopParams, folder: Path) -> dict[str, float]:
     task.network.load_state_dict(_loaded(folder / _BEST)['network'])
     task.network.eval()
     log.info('best of %d epochs: %s', run.epoch, _told(run.best))
-    return run.best
+    return {**run.best, 'cpu_s': run.cpu_s}
 
 
 class _Run:
@@ -127,6 +127,11 @@ class _Run:
         """Return whether the validation has not become better for too long."""
         patience = self._params.patience
         return bool(patience and self.best and self.epoch - self.best['epoch'] >= patience)
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU time of all epochs, also of those before the run was resumed."""
+        return self._curves.total('cpu_s')
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if it has one."""

@@ -37,7 +37,7 @@ BOX_CLASSES = {i: name for i, name in CLASS_NAMES.items() if i >= FIRST_OBJECT}
 MASK_CLASSES = {i: name for i, name in CLASS_NAMES.items() if i < FIRST_SMALL} | {
     FIRST_SMALL: 'object'}
 
-_MASK_STRIDE = 2  # masks are learned at half size
+MASK_STRIDE = 2  # masks are learned at half size
 _RARE_POWER = 0.35  # how much more a pixel of a rare class counts: its share to minus this
 _MASK_WEIGHT = 1.0
 _LEAST_SCORE, _MAX_IOU, _MAX_BOXES = 0.02, 0.6, 100
@@ -174,7 +174,7 @@ def prepare(root: Path, split: str, cache: Path) -> SceneFrames:
     mode = 'r+' if done else 'w+'
     kept = {name: np.lib.format.open_memmap(folder / f'{name}.npy', mode, np.float16, shape)
             for name, shape in shapes.items()}
-    mask_shape = (len(files), height // _MASK_STRIDE, width // _MASK_STRIDE)
+    mask_shape = (len(files), height // MASK_STRIDE, width // MASK_STRIDE)
     masks = np.lib.format.open_memmap(folder / 'masks.npy', mode, np.uint8, mask_shape)
     trunk = new_network().trunk.eval().to(memory_format=torch.channels_last)
     for first in tqdm(range(done, len(files), _CHUNK), f'features of {split}', unit='chunk',
@@ -226,7 +226,7 @@ def _read_mask(file: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         raise ValueError(f'{file} is no mask of {size[0]}x{size[1]} pixels with a byte each; '
                          'render the data set again')
     # the corner that stays is the pixel nearest to the middle of the interpolated logits
-    small = ids[::_MASK_STRIDE, ::_MASK_STRIDE]
+    small = ids[::MASK_STRIDE, ::MASK_STRIDE]
     return np.where((small >= FIRST_SMALL) & (small != VOID), FIRST_SMALL, small).astype(np.uint8)
 
 

@@ -1,0 +1,26 @@
+"""
+Train a network.
+
+A training is a module like a verb's, imported when it is asked for: it offers
+``add_arguments(parser)`` and ``run(arguments) -> int``.
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from perception_nodes.cli.choices import add_choices, run_choice
+
+# name: (module, what it trains)
+TRAININGS = {
+    'scene': ('perception_nodes.cli.train_scene',
+              "the simulator's detector and segmenter, together"),
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    add_choices(parser, 'training', TRAININGS)
+
+
+def run(arguments: Namespace) -> int:
+    """Run the training with the arguments it declares itself."""
+    return run_choice('train', TRAININGS, arguments)
