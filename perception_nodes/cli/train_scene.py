@@ -68,7 +68,8 @@ def run(arguments: Namespace) -> int:
             name=name, task=kind, backend='onnxruntime', architecture=type(network).__name__,
             head=head, domain='simulation', licence='Apache-2.0',
             source=f'{len(train)} rendered frames; trunk of coco_ssdlite_mobilenet_v2',
-            class_names=classes, input=spec, seed=params.seed, quality=quality, hours_cpu=best['cpu_s'] / 3600.0,
+            class_names=classes, input=spec, seed=params.seed, quality=quality,
+            hours_cpu=best['cpu_s'] / 3600.0,
             notes=[f'The file differs from the network by at most {difference:.2g} in '
                    f'`{output}` on {_COMPARED} validation frames (weights in 16 bits).',
                    f'Best of {params.epochs} epochs: epoch {best["epoch"]:g}.']), file)

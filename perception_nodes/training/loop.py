@@ -60,8 +60,12 @@ class LoopParams(Params):
 class Task(Protocol):
     """What the loop asks of a script: a network, examples, losses and a validation."""
 
-    network: nn.Module
     score: str  # which of the validation's numbers chooses the checkpoint; more is better
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, always the same object."""
+        ...
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return the new and the pretrained parameters; what is in neither stays as it is."""
