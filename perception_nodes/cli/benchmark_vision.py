@@ -40,8 +40,9 @@ from perception_nodes.evaluation.detection_scores import (
     only_families,
 )
 from perception_nodes.evaluation.mask_datasets import read_masks, SegmentationDataset
+from perception_nodes.evaluation.metrics import groups_of
 from perception_nodes.evaluation.results import percentiles, Value, write_results
-from perception_nodes.evaluation.segmentation_scores import MaskTally, pixels_found, tally
+from perception_nodes.evaluation.segmentation_scores import pixels_found, tally
 from perception_nodes.sim.dataset import DatasetPlan, VERSION
 from perception_nodes.sim.families import FAMILIES, HELD_OUT_FAMILIES
 
@@ -206,8 +207,9 @@ def _segmentation(
     names = models.segmenter_entry.class_names
     data = read_masks(root, split).with_classes_of(names)
     masks = _masks(models.segmenter, data)
-    result: MaskTally = tally(
-        data.images, (image.mask() for image in data.images), masks, data.class_names)
+    result = tally(
+        (image.mask() for image in data.images), masks, data.class_names,
+        groups_of([image.scene for image in data.images]))
     values = {f'segmentation_{name}' if 'boundary' not in name else name: value
               for name, value in result.scores(seed).items()}
     by_class = result.class_iou()

@@ -1,238 +1,280 @@
 """
-Score a model's boxes against known ones, directly and through its node.
+Score a model's answers against known ones: boxes, masks or classes, as its manifest entry says.
 
-The headline is ``mAP50``: average precision at IoU 0.5 as PASCAL VOC takes it, over all points of
-the precision/recall curve, averaged over the classes with ground truth. COCO's own numbers stand
-beside it.
+A table is printed, figures go into a JSON file, and a page beside it shows curves, confusion and
+the worst pictures. The headline of detectors is ``mAP50``, of segmenters ``mIoU``, of classifiers
+``accuracy``; intervals are 95 % over scenes where the data set tells them, else over pictures.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 import logging
 from pathlib import Path
-import queue
-import tempfile
+import platform
+import shlex
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.parameters import add_flags, from_flags, ros_arguments
-from perception_nodes.cli.pictures import Picture
-from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
+from perception_nodes.cli.arguments import count
+from perception_nodes.cli.evaluate_through_ros import detect_through_ros
+from perception_nodes.cli.parameters import add_flags, from_flags
+from perception_nodes.cli.progress import progress
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
-from perception_nodes.core.manifest import find_model
-from perception_nodes.core.types import Detections
-from perception_nodes.evaluation.datasets import DetectionDataset, read_coco
-from perception_nodes.evaluation.metrics import (
-    bootstrap_intervals,
-    coco_average_precision,
-    match_detections,
-)
-from perception_nodes.evaluation.results import percentiles, write_results
-from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from perception_nodes.ros.session import Session
+from perception_nodes.core.manifest import find_model, ModelEntry
+from perception_nodes.core.model_params import ModelParams
+from perception_nodes.core.overlay import colour_of
+from perception_nodes.evaluation.classification_task import ClassificationTask
+from perception_nodes.evaluation.corruptions import corrupt, CORRUPTIONS, STRENGTHS
+from perception_nodes.evaluation.datasets import read_coco, read_image_folder, split_folder
+from perception_nodes.evaluation.detection_task import DetectionTask
+from perception_nodes.evaluation.mask_datasets import read_masks
+from perception_nodes.evaluation.model_page import Evaluation, ModelPage, Table, write_page
+from perception_nodes.evaluation.occlusion import draw_heat, occlusion_map
+from perception_nodes.evaluation.report import Legend, Moment, Panel, Tile
+from perception_nodes.evaluation.results import commit, percentiles, Value, write_results
+from perception_nodes.evaluation.segmentation_task import SegmentationTask
 
 log = logging.getLogger(__name__)
 
-_REMAPPING = 'image:=/camera/color/image_raw'
-_START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
-_SETTLE_S = 0.3  # the other side of a match may learn of it a little later
-# COCO's numbers cost twenty times as much per draw
-_RESAMPLES, _COCO_RESAMPLES = 1000, 200
+Task = DetectionTask | SegmentationTask | ClassificationTask
+
+# average precision wants every box, also those that nobody would act on
+_DEFAULTS = {'score_threshold': 0.01}
+_DETECTION_TASKS = ('detection', 'instances')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument('model', help='name of a detection model in the manifest')
+    parser.add_argument('model', help='name of a detection, segmentation or classification model '
+                        'in the manifest')
     parser.add_argument(
-        'dataset', type=Path, help='folder with instances.json (COCO) and images/')
+        'dataset', type=Path, help='folder of images/ with instances.json (COCO) or masks/, a '
+        'folder of pictures per class, or one that holds such folders by split')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE.json', help='result file to write')
+        '--split', default='test', help='which part of a data set that has several '
+        '(default: %(default)s)')
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE.json', help='result file to write; the page lies beside '
+        'it (default: out/eval/MODEL_DATASET.json)')
+    parser.add_argument(
+        '--map', type=_renamed, default={}, metavar='THEIRS=OURS,...', dest='renamed',
+        help="the data set's class names where the model has others; of masks also 'void'")
+    parser.add_argument(
+        '--corruptions', action='store_true',
+        help='also score with blur, noise, darkness and JPEG, three strengths of each')
+    parser.add_argument(
+        '--occlusion', type=count, metavar='N',
+        help='also show in N pictures what the answer hangs on')
     parser.add_argument(
         '--through-ros', action='store_true',
         help='also send every image through a detection node of its own process')
     parser.add_argument(
-        '--map', type=_renamed, default={}, metavar='THEIRS=OURS,...', dest='renamed',
-        help="the data set's class names where the model has others")
-    # average precision wants every box, also those that nobody would act on
-    add_flags(parser, DetectionParams, {'score_threshold': 0.01}, leave_out=['model'])
-    parser.add_argument(
         '--seed', type=int, default=0, help='of the confidence intervals (default 0)')
+    add_flags(parser, DetectionParams, _DEFAULTS, leave_out=['model'])
 
 
 def run(arguments: Namespace) -> int:
-    """Evaluate, write the result file and print a table."""
+    """Evaluate, write the result file and the page, and print a table."""
     start_s = time.monotonic()
+    cv2.setNumThreads(1)
     params = from_flags(DetectionParams, arguments)
-    entry = find_model(params.model, 'detection', params.manifest)
-    dataset = read_coco(arguments.dataset).with_classes_of(entry.class_names, arguments.renamed)
-    detector = ObjectDetector(load_model(
-        entry, params.device, half_precision=params.half_precision, input_size=params.input_size),
-        params)
-    answers = {'direct': _detect(detector, dataset)}
-    if arguments.through_ros:
-        answers['ros'] = _detect_through_ros(params, entry.class_names, dataset)
-    values: dict[str, float | int | str] = {
-        'model': entry.name, 'dataset': arguments.dataset.name, 'images': len(dataset.images),
-        'boxes': sum(len(image.labels) for image in dataset.images),
-        'classes': len(dataset.class_names), 'score_threshold': params.score_threshold,
-        'nms_iou': params.nms_iou, 'max_detections': params.max_detections}
-    for variant, (found, times_ms) in answers.items():
-        scores = _scores(dataset, found, arguments.seed)
-        values[f'{variant}_images_processed'] = len(found)
-        values |= {f'{variant}_{name}': value for name, value in scores.items()}
-        values |= percentiles(f'{variant}_answer_ms', times_ms)
-    write_results(arguments.out, values, seed=arguments.seed, n=len(dataset.images),
-                  wall_s=time.monotonic() - start_s)
-    _print_table(dataset, answers, values)
-    log.info('wrote %s', arguments.out)
+    entry = find_model(params.model, manifest=params.manifest)
+    out = arguments.out or Path('out/eval') / f'{entry.name}_{arguments.dataset.name}.json'
+    _check_flags(entry, params, arguments)
+    task = _task(entry, params, arguments)
+    answers, times_ms, cpu_times_ms = _predictions(task)
+    evaluation = task.evaluate(answers)
+    values: dict[str, Value] = {
+        'model': entry.name, 'task': entry.task, 'dataset': arguments.dataset.name,
+        'images': len(task.images), 'classes': len(evaluation.tables[0].rows)}
+    if isinstance(task, DetectionTask):
+        values |= {
+            'boxes': sum(len(image.labels) for image in task.images),
+            'score_threshold': params.score_threshold, 'nms_iou': params.nms_iou,
+            'max_detections': params.max_detections}
+    values |= _variant('direct', len(answers), evaluation.values, times_ms)
+    values |= percentiles('direct_cpu_ms', cpu_times_ms)
+    _print_table(evaluation)
+    _print_headline('direct', task, values)
+    if arguments.through_ros and isinstance(task, DetectionTask):
+        found, ros_times_ms = detect_through_ros(params, entry.class_names, task.images)
+        kept = [task.of_classes(boxes) for boxes in found]
+        values |= _variant('ros', len(kept), task.scores(kept), ros_times_ms)
+        _print_headline('ros', task, values)
+    corruptions = None
+    if arguments.corruptions:
+        corruptions = _corruption_table(task, answers, arguments.seed)
+        values |= {f'direct_{task.metric}_{name}_{strength}': score
+                   for name, scores in corruptions.rows
+                   for strength, score in zip(STRENGTHS, scores[1:], strict=True)}
+        _print_rows(corruptions)
+    occlusions = _occlusions(task, arguments.occlusion) if arguments.occlusion else []
+    wall_s = time.monotonic() - start_s
+    write_results(out, values, seed=arguments.seed, n=len(task.images), wall_s=wall_s)
+    page = out.with_suffix('.html')
+    write_page(page, _page(entry, arguments, task, evaluation, values, corruptions, occlusions))
+    log.info('wrote %s and %s', out, page)
     return 0
 
 
-Answers = tuple[list[Detections], list[float]]  # per image: what was found, and after how many ms
-
-
-def _detect(detector: ObjectDetector, dataset: DetectionDataset) -> Answers:
-    """Run the core on each image."""
-    found, times_ms = [], []
-    for image in tqdm(dataset.images, 'direct', unit='image', disable=None):
-        rgb = image.rgb()
-        start_ns = time.monotonic_ns()
-        found.append(_of_classes(detector.detect([rgb])[0], dataset.class_names))
-        times_ms.append((time.monotonic_ns() - start_ns) * 1e-6)
-    return found, times_ms
-
-
-def _detect_through_ros(
-    params: DetectionParams, class_names: Mapping[int, str], dataset: DetectionDataset
-) -> Answers:
+def _check_flags(entry: ModelEntry, params: DetectionParams, arguments: Namespace) -> None:
     """
-    Run a detection node and send it each image once the one before is answered.
+    Refuse what has no meaning for the model's task.
 
-    :raises OSError: If the node ends or leaves an image unanswered.
+    :raises ValueError: Naming the flag.
     """
-    from perception_nodes.ros.session import Session
-
-    use_private_graph()
-    command = ['perception_nodes.detection_node', *ros_arguments(params), '-r', _REMAPPING]
-    with (tempfile.TemporaryDirectory() as folder,
-          Child('the detection node', command, Path(folder) / 'log') as node,
-          Session('perception_evaluate_model') as session):
-        camera = _Camera(session, node)
-        camera.meet(class_names)
-        found, times_ms = [], []
-        for image in tqdm(dataset.images, 'through ROS', unit='image', disable=None):
-            answer, answer_ms = camera.show(Picture(image.path.name, image.rgb()))
-            found.append(_of_classes(answer, dataset.class_names))
-            times_ms.append(answer_ms)
-        node.stop()
-    return found, times_ms
+    if entry.task in _DETECTION_TASKS:
+        return
+    plain = DetectionParams.from_mapping(_DEFAULTS)
+    shared = {f.name for f in fields(ModelParams)}
+    changed = [f.name for f in fields(params) if f.name not in shared
+               and getattr(params, f.name) != getattr(plain, f.name)]
+    changed += ['through_ros'] if arguments.through_ros else []
+    if changed:
+        raise ValueError(
+            f"--{changed[0].replace('_', '-')} is for detectors, but model '{entry.name}' does "
+            f'{entry.task}; leave it out')
 
 
-class _Camera:
-    """Publishes one image at a time and waits for the node's answer to it."""
+def _task(entry: ModelEntry, params: DetectionParams, arguments: Namespace) -> Task:
+    """
+    Read the data set and load the model.
 
-    def __init__(self, session: 'Session', node: Child) -> None:
-        # ROS is imported by who asks for it: a direct evaluation needs none
-        from perception_nodes.cli.play_pictures import PicturePublisher
-        from perception_nodes.ros.inference_node import LATCHED, RELIABLE
-        from vision_msgs.msg import Detection2DArray, LabelInfo
+    :raises ValueError: If they do not suit each other, or the task cannot be scored.
+    """
+    root, split, seed = arguments.dataset, arguments.split, arguments.seed
 
-        self._session = session
-        self._node = node
-        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._label_infos: list[Any] = []
-        self._publisher = PicturePublisher(session)
-        self._subscription = session.node.create_subscription(
-            Detection2DArray, 'detection/detections', self._answers.put, RELIABLE)
-        session.node.create_subscription(
-            LabelInfo, 'detection/label_info', self._label_infos.append, LATCHED)
+    def model() -> Any:
+        return load_model(entry, params.device, half_precision=params.half_precision,
+                          input_size=params.input_size)
 
-    def meet(self, class_names: Mapping[int, str]) -> None:
-        """Wait until the node listens and is heard, and compare its classes with the model's."""
-        from perception_nodes.conversions.decode import class_names_from_msg
-
-        await_nodes(self._session, [self._node], lambda: bool(
-            self._label_infos and self._publisher.listeners()
-            and self._subscription.get_publisher_count()), _START_TIMEOUT_S)
-        time.sleep(_SETTLE_S)
-        announced = class_names_from_msg(self._label_infos[-1])
-        if announced != class_names:
-            raise ValueError(
-                f'the detection node announces {len(announced)} classes that are not the '
-                f'{len(class_names)} of the model: is another node on its topics?')
-
-    def show(self, picture: Picture) -> tuple[Detections, float]:
-        """
-        Return what the node finds in a picture, and how long it took in milliseconds.
-
-        :raises OSError: If the node ends or does not answer.
-        """
-        from perception_nodes.conversions.decode import detections_from_msg, stamp_ns_from_msg
-
-        start_s = time.monotonic()
-        stamp_ns = self._publisher.publish(picture)
-        while time.monotonic() < start_s + _ANSWER_TIMEOUT_S:
-            try:
-                msg = self._answers.get(timeout=0.2)
-            except queue.Empty:
-                self._node.check()
-                continue
-            if stamp_ns_from_msg(msg.header.stamp) == stamp_ns:
-                return detections_from_msg(msg), (time.monotonic() - start_s) * 1e3
-        raise TimeoutError(
-            f'the detection node has not answered {picture.name} within {_ANSWER_TIMEOUT_S:g} s; '
-            f'its last lines:\n{self._node.last_lines()}')
+    if entry.task in _DETECTION_TASKS:
+        boxes = read_coco(split_folder(root, split)).with_classes_of(
+            entry.class_names, arguments.renamed)
+        return DetectionTask(ObjectDetector(model(), params), boxes, seed)
+    if entry.task == 'segmentation':
+        masks = read_masks(root, split).with_classes_of(entry.class_names, arguments.renamed)
+        return SegmentationTask(model(), masks, seed)
+    if entry.task == 'classification':
+        pictures = read_image_folder(split_folder(root, split)).with_classes_of(
+            entry.class_names, arguments.renamed)
+        return ClassificationTask(model(), pictures, seed)
+    raise ValueError(
+        f"model '{entry.name}' does {entry.task}, which has other measures; "
+        'detection, instances, segmentation and classification are scored here')
 
 
-def _of_classes(found: Detections, class_names: Mapping[int, str]) -> Detections:
-    """Leave out what the data set has no labels for."""
-    return found[np.isin(found.class_ids, list(class_names))]
+def _predictions(task: Any) -> tuple[list[Any], list[float], list[float]]:
+    """Return the answer to each image, and the wall and CPU milliseconds it took."""
+    answers, times_ms, cpu_times_ms = [], [], []
+    with progress(len(task.images), 'image') as bar:
+        for image in task.images:
+            rgb = image.rgb()
+            start_ns, cpu_start_ns = time.monotonic_ns(), time.process_time_ns()
+            answers.append(task.predict(rgb))
+            cpu_times_ms.append((time.process_time_ns() - cpu_start_ns) * 1e-6)
+            times_ms.append((time.monotonic_ns() - start_ns) * 1e-6)
+            bar.update()
+    return answers, times_ms, cpu_times_ms
 
 
-def _scores(
-    dataset: DetectionDataset, found: Sequence[Detections], seed: int
-) -> dict[str, float]:
-    """Return each score with the ends of its 95 % interval over images."""
-    labels = [image.labels for image in dataset.images]
-    matches = match_detections(labels, found)
-
-    def voc(weights: npt.NDArray[np.int64] | None) -> dict[str, float]:
-        return {'mAP50': matches.mean_average_precision(weights)}
-
-    def coco(weights: npt.NDArray[np.int64]) -> dict[str, float]:
-        picked = np.repeat(np.arange(len(labels)), weights).tolist()
-        scores = coco_average_precision([labels[i] for i in picked], [found[i] for i in picked])
-        return {f'coco_{name}': value for name, value in scores.items()}
-
-    scores = voc(None) | coco(np.ones(len(labels), np.int64))
-    ends = (bootstrap_intervals(voc, len(labels), seed, _RESAMPLES)
-            | bootstrap_intervals(coco, len(labels), seed, _COCO_RESAMPLES))
-    return {name: value for score, (low, high) in ends.items() for name, value in (
-        (score, scores[score]), (f'{score}_ci_low', low), (f'{score}_ci_high', high))}
+def _corruption_table(task: Any, answers: Sequence[Any], seed: int) -> Table:
+    """Return the headline figure for each corruption and strength."""
+    clean = task.score(answers)
+    rows = []
+    with progress(len(CORRUPTIONS) * len(STRENGTHS) * len(task.images), 'image') as bar:
+        for name in CORRUPTIONS:
+            scores = [clean]
+            for strength in STRENGTHS:
+                worse = []
+                for i, image in enumerate(task.images):
+                    worse.append(task.predict(corrupt(image.rgb(), name, strength, seed + i)))
+                    bar.update()
+                scores.append(task.score(worse))
+            rows.append((name, scores))
+    return Table(
+        'Worse pictures', f'{task.metric} with Gaussian blur, noise of the sensor, little light '
+        'and strong compression.', (task.metric, 'clean', 'mild', 'strong', 'severe'), rows)
 
 
-def _print_table(
-    dataset: DetectionDataset, answers: Mapping[str, Answers], values: Mapping[str, Any]
-) -> None:
-    labels = [image.labels for image in dataset.images]
-    matches = {variant: match_detections(labels, found)
-               for variant, (found, _) in answers.items()}
-    width = max(len(name) for name in dataset.class_names.values())
-    print(f'{"AP50":{width}}  boxes' + ''.join(f'{variant:>8}' for variant in answers))
-    for class_id, name in sorted(dataset.class_names.items(), key=lambda item: item[1]):
-        curves = [m.curve(class_id) for m in matches.values()]
-        print(f'{name:{width}}  {curves[0].labels:5d}' + ''.join(
-            f'{curve.average_precision():8.3f}' for curve in curves))
-    for variant in answers:
-        mean, low, high = (values[f'{variant}_mAP50{end}'] for end in ('', '_ci_low', '_ci_high'))
-        print(f'{variant}: mAP50 {mean:.3f} (95 % interval {low:.3f} to {high:.3f}), '
-              f'COCO AP50 {values[f"{variant}_coco_AP50"]:.3f}, '
-              f'AP {values[f"{variant}_coco_AP"]:.3f}')
+def _occlusions(task: Any, wanted: int) -> list[Moment]:
+    """Return heat maps of pictures spread over the data set."""
+    picked = np.unique(np.linspace(0, len(task.images) - 1, min(wanted, len(task.images))).astype(
+        int)).tolist()
+    moments = []
+    with progress(len(picked), 'heat map') as bar:
+        for i in picked:
+            rgb = task.images[i].rgb()
+            what, score = task.confidence(rgb)
+            drop = occlusion_map(rgb, score)
+            moments.append(Moment(task.images[i].path.name, [
+                Panel('picture', '', rgb),
+                Panel(what, f'drops by {drop.max():.2f} at most', draw_heat(rgb, drop))]))
+            bar.update()
+    return moments
+
+
+def _variant(
+    name: str, images: int, scores: Mapping[str, float], times_ms: Sequence[float]
+) -> dict[str, Value]:
+    values: dict[str, Value] = {f'{name}_images_processed': images}
+    values |= {f'{name}_{key}': value for key, value in scores.items()}
+    return values | percentiles(f'{name}_answer_ms', times_ms)
+
+
+def _page(
+    entry: ModelEntry, arguments: Namespace, task: Task, evaluation: Evaluation,
+    values: Mapping[str, Any], corruptions: Table | None, occlusions: Sequence[Moment],
+) -> ModelPage:
+    """Put the results on the page."""
+    scores = [name for name in evaluation.values if f'{name}_ci_low' in evaluation.values]
+    tiles = [Tile(f'{evaluation.values[name]:.3f}', name.replace('coco_', 'COCO '),
+                  f'95 % interval {evaluation.values[f"{name}_ci_low"]:.3f} to '
+                  f'{evaluation.values[f"{name}_ci_high"]:.3f}') for name in scores]
+    tiles.append(Tile(f'{values["direct_cpu_ms_p50"]:.1f} ms', 'CPU time per picture',
+                      f'one thread, p95 {values["direct_cpu_ms_p95"]:.1f} ms'))
+    words = ['perception', 'evaluate-model', entry.name, str(arguments.dataset)]
+    return ModelPage(
+        f'{entry.name} on {arguments.dataset.name}',
+        f'{task.metric} {evaluation.values[task.metric]:.3f} on {len(task.images)} pictures',
+        f'{entry.architecture}, {entry.task}, trained for a {entry.domain} camera.', tiles,
+        evaluation, [Legend(name, colour_of(i)) for i, name in entry.class_names.items()
+                     if name in evaluation.confusion.rows],
+        corruptions, occlusions, [('Evaluate again', shlex.join(words))],
+        [('commit', commit()), ('Python', platform.python_version()),
+         ('machine', platform.machine()), ('weights', f'{entry.licence}, sha256 {entry.sha256}')])
+
+
+def _print_table(evaluation: Evaluation) -> None:
+    for table in evaluation.tables:
+        _print_rows(table)
+
+
+def _print_rows(table: Table) -> None:
+    width = max(len(name) for name in (table.header[0], *(name for name, _ in table.rows)))
+    widths = [max(8, len(name)) for name in table.header[1:]]
+    print(f'{table.header[0]:{width}}' + ''.join(
+        f'  {name:>{w}}' for name, w in zip(table.header[1:], widths, strict=True)))
+    for name, numbers in table.rows:
+        print(f'{name:{width}}' + ''.join(
+            f'  {table.shown(value):>{w}}' for value, w in zip(numbers, widths, strict=True)))
+
+
+def _print_headline(variant: str, task: Task, values: Mapping[str, Any]) -> None:
+    name = f'{variant}_{task.metric}'
+    others = [(key, value) for key, value in values.items()
+              if f'{key}_ci_low' in values and key.startswith(f'{variant}_') and key != name]
+    print(f'{variant}: {task.metric} {values[name]:.3f} (95 % interval '
+          f'{values[f"{name}_ci_low"]:.3f} to {values[f"{name}_ci_high"]:.3f})' + ''.join(
+              f', {_spoken(key, variant)} {value:.3f}' for key, value in others))
+
+
+def _spoken(key: str, variant: str) -> str:
+    return key.removeprefix(f'{variant}_').replace('coco_', 'COCO ').replace('_', ' ')
 
 
 def _renamed(text: str) -> dict[str, str]:

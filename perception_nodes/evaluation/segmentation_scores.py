@@ -1,13 +1,12 @@
 """From the masks found in a data set to its figures: mIoU, accuracy, contours, families."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 import math
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.evaluation.mask_datasets import MaskedImage
-from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
+from perception_nodes.evaluation.metrics import scores_with_intervals
 from perception_nodes.evaluation.segmentation_metrics import (
     boundary_f,
     class_iou,
@@ -57,25 +56,23 @@ class MaskTally:
 
 
 def tally(
-    images: Sequence[MaskedImage], truths: Iterable[npt.NDArray[np.uint8]],
-    found: Iterable[Mask], class_names: Mapping[int, str],
+    truths: Iterable[npt.NDArray[np.uint8]], found: Iterable[Mask],
+    class_names: Mapping[int, str], groups: npt.NDArray[np.int64],
 ) -> MaskTally:
     """
     Compare masks with true ones, one picture at a time.
 
-    :param images: The data set.
-    :param truths: (H, W) class ids of each, 255 void.
+    :param truths: (H, W) class ids of each picture, 255 void.
     :param found: (H, W) class ids of each.
     :param class_names: The classes to score.
+    :param groups: (images,) scene of each, counted from 0; see :func:`metrics.groups_of`.
     """
     ids = list(class_names)
     confusions, boundary_fs = [], []
     for truth, mask in zip(truths, found, strict=True):
         confusions.append(confusion_matrix(truth, mask, ids))
         boundary_fs.append(boundary_f(truth, mask, ids))
-    return MaskTally(
-        class_names, np.array(confusions), np.array(boundary_fs),
-        groups_of([image.scene for image in images]))
+    return MaskTally(class_names, np.array(confusions), np.array(boundary_fs), groups)
 
 
 def pixels_found(

@@ -6,7 +6,7 @@ from pathlib import Path
 import shutil
 
 import numpy as np
-from perception_nodes.cli import evaluate_model
+from perception_nodes.cli import evaluate_through_ros
 from perception_nodes.cli.main import main
 import pytest
 
@@ -57,8 +57,8 @@ def test_the_node_finds_what_the_core_finds(cat_and_nothing, tmp_path):
 
 @pytest.mark.graph
 def test_a_node_that_cannot_start_says_why(cat_and_nothing, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        evaluate_model, 'ros_arguments', lambda params: ['--ros-args', '-p', 'model:=nonesuch'])
+    wrong = ['--ros-args', '-p', 'model:=nonesuch']
+    monkeypatch.setattr(evaluate_through_ros, 'ros_arguments', lambda params: wrong)
     assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat', '--through-ros') == 1
     assert "detection cannot configure: there is no detection model 'nonesuch'" in \
         capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_a_node_that_cannot_start_says_why(cat_and_nothing, tmp_path, monkeypatc
 @pytest.mark.graph
 def test_a_node_that_ends_is_told_with_its_last_lines(
         cat_and_nothing, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate_model, 'ros_arguments', lambda params: ['--ros-args', '-x'])
+    monkeypatch.setattr(evaluate_through_ros, 'ros_arguments', lambda params: ['--ros-args', '-x'])
     assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat', '--through-ros') == 1
     said = capsys.readouterr().err
     assert 'the detection node ended with exit code 1; its last lines' in said
@@ -77,7 +77,7 @@ def test_a_node_that_ends_is_told_with_its_last_lines(
 
 @pytest.mark.parametrize(('flags', 'model', 'sentence'), [
     ((), MODEL, 'does not know: kitty'),
-    (('--map', 'kitty=cat'), 'yolo', "there is no detection model 'yolo'"),
+    (('--map', 'kitty=cat'), 'yolo', "there is no model 'yolo'"),
     (('--map', 'kitty=cat', '--nms-iou', '2'), MODEL, "parameter 'nms_iou' is 2.0"),
     (('--map', 'kitty=cat', '--half-precision'), MODEL, 'half_precision is true'),
 ])
@@ -110,8 +110,7 @@ def test_a_damaged_picture_is_named(cat_and_nothing, tmp_path, capsys):
 
 
 @pytest.mark.graph
-def test_fifty_photos_score_what_the_model_promises(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_model, '_COCO_RESAMPLES', 2)  # half of the time otherwise
+def test_fifty_photos_score_what_the_model_promises(data_dir, tmp_path):
     names = ('aeroplane=airplane,diningtable=dining table,motorbike=motorcycle,'
              'pottedplant=potted plant,sofa=couch,tvmonitor=tv')
     out = tmp_path / 'voc50.json'
