@@ -1,0 +1,185 @@
+"""Trained networks as files that nodes load by name: weights, manifest entry, model card."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+import hashlib
+import logging
+import os
+from pathlib import Path
+import platform
+import shlex
+import sys
+from typing import Any
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from perception_nodes.core.manifest import ModelInput, read_manifest
+from perception_nodes.evaluation.results import commit
+import torch
+from torch import nn
+import yaml
+
+log = logging.getLogger(__name__)
+
+_OPSET = 17
+_LEAST_VALUES = 64  # small tensors hold strides and limits that must stay exact
+_MANIFEST = 'manifest.yaml'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a manifest says of a network that was trained here."""
+
+    name: str
+    task: str
+    backend: str
+    architecture: str
+    head: str | None
+    domain: str
+    licence: str
+    source: str  # data and weights it comes from
+    class_names: Mapping[int, str]
+    input: ModelInput
+    seed: int
+    quality: Sequence[Mapping[str, Any]]  # dataset, metric, value, command
+    hours_cpu: float  # CPU time of the training
+    notes: Sequence[str] = field(default_factory=tuple)  # sentences for the model card
+
+
+def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Path) -> None:
+    """
+    Write a network for one image as ONNX, batch norms folded, large weights in 16 bits.
+
+    It still computes in 32 bits: each large tensor is cast when the file is loaded.
+
+    :param size: Width and height of its input, pixels.
+    :param output: Name of its output.
+    """
+    import onnx
+
+    draft = file.with_name(f'.{file.name}.part')
+    image = torch.zeros(1, 3, size[1], size[0])
+    with warnings.catch_warnings():  # that sizes become constants is what is wanted
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            network.eval().cpu(), (image,), str(draft), dynamo=False, opset_version=_OPSET,
+            input_names=['image'], output_names=[output])
+    model = onnx.load(str(draft))
+    halve_weights(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(draft))
+    os.replace(draft, file)
+
+
+def halve_weights(model: Any) -> None:
+    """Keep the large float32 weights of an ONNX model as float16 with a cast, in place."""
+    from onnx import helper, numpy_helper, TensorProto
+
+    casts, kept = [], []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if not _fits_half(values):
+            kept.append(weight)
+            continue
+        half = f'{weight.name}_half'
+        kept.append(numpy_helper.from_array(values.astype(np.float16), half))
+        casts.append(helper.make_node('Cast', [half], [weight.name], to=TensorProto.FLOAT))
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def onnx_difference(network: nn.Module, file: Path, images: npt.NDArray[np.float32]) -> float:
+    """
+    Return the largest difference between a network and its file, in units of its output.
+
+    :param images: (N, 3, H, W) float32 as the network takes them.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    name = session.get_inputs()[0].name
+    worst = 0.0
+    with torch.inference_mode():
+        for image in images:
+            ours = network(torch.from_numpy(image[None])).numpy()
+            theirs = np.asarray(session.run(None, {name: image[None]})[0])
+            worst = max(worst, float(np.abs(ours - theirs).max()))
+    return worst
+
+
+def publish(trained: Trained, file: Path) -> None:
+    """
+    Name a weights file in the ``manifest.yaml`` beside it, and write its model card.
+
+    An entry of the same name is replaced, others stay. The manifest is checked before it is
+    there.
+    """
+    entry = _entry(trained, file)
+    manifest = file.parent / _MANIFEST
+    entries = [entry]
+    if manifest.is_file():
+        read_manifest(manifest)
+        found = yaml.safe_load(manifest.read_text(encoding='utf-8'))['models']
+        entries = [*(other for other in found if other['name'] != trained.name), entry]
+    draft = manifest.with_name(f'.{manifest.name}.part')
+    draft.write_text(yaml.safe_dump({'models': entries}, sort_keys=False, width=99),
+                     encoding='utf-8')
+    read_manifest(draft)
+    os.replace(draft, manifest)
+    file.with_suffix('.md').write_text(_card(trained, entry), encoding='utf-8')
+    log.info("model '%s' is in %s", trained.name, manifest)
+
+
+def command_line() -> str:
+    """Return what the user typed, with the program's name alone in front."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _fits_half(values: npt.NDArray[Any]) -> bool:
+    # casting must neither overflow nor touch what is no weight
+    return bool(values.dtype == np.float32 and values.size >= _LEAST_VALUES
+                and np.abs(values).max() < np.finfo(np.float16).max)
+
+
+def _entry(trained: Trained, file: Path) -> dict[str, Any]:
+    image = trained.input
+    said: dict[str, Any] = {
+        'name': trained.name, 'task': trained.task, 'backend': trained.backend,
+        'architecture': trained.architecture, 'head': trained.head, 'domain': trained.domain,
+        'file': file.name, 'sha256': hashlib.sha256(file.read_bytes()).hexdigest(),
+        'size_bytes': file.stat().st_size, 'licence': trained.licence, 'source': trained.source,
+        'training': {'command': command_line(), 'seed': trained.seed, 'commit': commit(),
+                     'hardware': f'{_processor()}, {trained.hours_cpu:.2f} CPU hours'},
+        'input': {'width': image.width, 'height': image.height, 'layout': image.layout,
+                  'color': image.color, 'resize': image.resize, 'mean': list(image.mean),
+                  'std': list(image.std)},
+        'quality': [dict(row) for row in trained.quality],
+        'classes': {int(i): name for i, name in trained.class_names.items()}}
+    if trained.head is None:
+        del said['head']
+    return said
+
+
+def _card(trained: Trained, entry: Mapping[str, Any]) -> str:
+    rows = '\n'.join(f'| {row["dataset"]} | {row["metric"]} | {row["value"]} |'
+                     for row in trained.quality)
+    facts = '\n'.join(f'- {note}' for note in trained.notes)
+    return (f'# {trained.name}\n\n'
+            f'A network for {trained.task} ({trained.architecture}), for pictures of a '
+            f'{"simulated" if trained.domain == "simulation" else "real"} camera, '
+            f'{entry["size_bytes"]} bytes, licence {trained.licence}.\n\n'
+            f'- Comes from: {trained.source}\n'
+            f'- Trained by: `{entry["training"]["command"]}` (seed {trained.seed}, commit '
+            f'{entry["training"]["commit"]}, {entry["training"]["hardware"]})\n'
+            f'- Classes: {", ".join(trained.class_names.values())}\n{facts}\n\n'
+            f'| data set | metric | value |\n|---|---|---|\n{rows}\n')
+
+
+def _processor() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f'{platform.machine()} CPU'
