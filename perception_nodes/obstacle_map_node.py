@@ -8,6 +8,7 @@ from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.conversions.decode import (
+    attitude_from_msg,
     class_names_from_msg,
     ids_from_msg,
     stamp_ns_from_msg,
@@ -18,21 +19,25 @@ from perception_nodes.conversions.encode import (
     occupancy_to_msg,
     points_to_msg,
 )
+from perception_nodes.core.geometry import up_in_camera
 from perception_nodes.core.mapping import MappingParams, ObstacleMapper, View, warm_up
-from perception_nodes.core.transforms import Patience, TransformError
+from perception_nodes.core.transforms import Patience, TransformBuffer, TransformError
 from perception_nodes.core.types import LaserRanges, RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED, SCAN
 from perception_nodes.ros.process import run
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from sensor_msgs.msg import Image, Imu, LaserScan, PointCloud2
 from vision_msgs.msg import LabelInfo
 
+_LEVEL = 'level'  # the frame that an IMU tells its attitude in
 _REMEMBERED_VIEWS = 15  # for masks that are as much older than the newest depth
 
 
 class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
     """
-    Maps obstacles from the depth of one or more cameras into one grid.
+    Maps obstacles from the depth of one or more cameras into one grid, and from a laser scan.
+
+    On water, obstacles come from the masks of a segmentation, with depth or without.
 
     Publishes ``~/map``, ``~/obstacles``, ``~/clearing`` and ``~/scan``, and with the masks of a
     segmentation ``~/class_map``.
@@ -55,39 +60,60 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
             self.transform_timeout_s, len(self.obstacles) + self.params.use_scan)
         warm_up(self.params)
         mapper = ObstacleMapper(self.params)
+        if self.params.use_imu:
+            self._listen_to_imu()
         if self.params.use_mask:
-            self._listen_to_masks(mapper)
+            self._listen_to_masks()
         return mapper
 
-    def _listen_to_masks(self, mapper: ObstacleMapper) -> None:
+    def _listen_to_imu(self) -> None:
+        self._attitudes = TransformBuffer()
+        self._imu_frame = ''
+        self._imu_problem = f"nothing has come on '{self.resolve_topic_name('imu')}'"
+
+        def keep(msg: Imu) -> None:
+            try:
+                attitude = attitude_from_msg(msg, _LEVEL)
+            except ValueError as error:
+                self._imu_problem = str(error)
+            else:
+                self._attitudes.add([attitude])
+                self._imu_frame = attitude.child
+        self.create_input(Imu, 'imu', keep, qos_profile_sensor_data)
+
+    def _listen_to_masks(self) -> None:
         """Wait for masks, which come later than the depth of their moment."""
+        self.create_input(LabelInfo, 'label_info', self._on_label_info, LATCHED)
         self.class_maps = self.create_output(OccupancyGrid, '~/class_map', LATCHED)
         self._shown: deque[tuple[str, int, View]] = deque(maxlen=_REMEMBERED_VIEWS)
         self._masks: deque[tuple[str, Any]] = deque(maxlen=_REMEMBERED_VIEWS)
+        if self.params.is_water:  # there is nothing to map before the mask
+            self.pair_frames_with(Image, 'mask')
+            return
         for camera in self.obstacles:
             def keep(msg: Image, camera: str = camera) -> None:
                 self._masks.append((camera, msg))
             self.create_input(
                 Image, f'{camera}/mask'.lstrip('/'), keep, qos_profile_sensor_data)
-        self.create_input(LabelInfo, 'label_info', self._on_label_info, LATCHED)
 
     def _on_label_info(self, msg: LabelInfo) -> None:
         try:
             self.core.set_class_names(class_names_from_msg(msg))
         except ValueError as error:
-            self.get_logger().error(f"parameter 'class_rules' {error}")
+            self.get_logger().error(f"parameters 'class_rules' and 'water_classes': {error}")
 
     def extra_inputs(self) -> frozenset[str]:
-        """Say that depth is what this node works on."""
-        return frozenset({'depth', 'camera_info', 'transforms'})
+        """Say that depth is what this node works on, where there is any."""
+        wanted = frozenset({'camera_info', 'transforms'})
+        return wanted | {'depth'} if self.params.use_depth else wanted
 
     def wants_scan(self) -> bool:
         """Take a laser scan, too, where that is asked for."""
         return self.params.use_scan
 
     def needs_colour(self) -> bool:
-        """Spare the transport of pictures that nobody looks at."""
-        return False
+        """Spare the transport of pictures that nobody looks at, where depth says when."""
+        return not self.params.use_depth
 
     def adopt(self) -> None:
         """Let heights, thresholds and memory change while running."""
@@ -98,6 +124,8 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         self.core.reset()
         if self.params.use_mask:
             self._shown.clear()
+        if self.params.use_imu:
+            self._attitudes.reset()
 
     def process(self, frames: Mapping[str, RgbdFrame]) -> None:
         """Map the newest depth image of each camera, and publish the map once."""
@@ -142,11 +170,39 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
 
     def _view(self, camera: str, frame: RgbdFrame) -> tuple[View, npt.NDArray[np.float64]]:
         """Find where the camera and the robot were when the image was taken."""
-        if frame.depth_m is None or frame.intrinsics is None:
+        if frame.intrinsics is None or (frame.depth_m is None and self.params.use_depth):
             raise ValueError('the frame has no depth')
         map_from_camera, map_from_base = self._poses(camera, frame.frame_id, frame.stamp_ns)
+        if self.params.is_water:
+            return self._view_water(camera, frame, map_from_camera, map_from_base), map_from_base
+        assert frame.depth_m is not None
         view = self.core.view(frame.depth_m, frame.intrinsics, map_from_camera, map_from_base)
         return view, map_from_base
+
+    def _view_water(
+        self, camera: str, frame: RgbdFrame, map_from_camera: npt.NDArray[np.float64],
+        map_from_base: npt.NDArray[np.float64],
+    ) -> View:
+        assert frame.intrinsics is not None
+        msg = self.partner(camera, frame)
+        self._masks.append((camera, msg))  # to name the cells when they are mapped
+        return self.core.view_water(
+            ids_from_msg(msg), frame.intrinsics, map_from_camera, map_from_base, frame.depth_m,
+            self._up(camera, frame) if self.params.use_imu else None)
+
+    def _up(self, camera: str, frame: RgbdFrame) -> npt.NDArray[np.float64]:
+        """Return which way is up in a camera's frame, by the IMU."""
+        if not self._imu_frame:
+            raise ValueError(f'how the camera is tilted is not known: {self._imu_problem}')
+        timeout_s = self._patience.timeout_s(camera)
+        imu_from_camera = self.transforms.lookup(
+            self._imu_frame, frame.frame_id, frame.stamp_ns, timeout_s)
+        try:
+            level_from_imu = self._attitudes.lookup(
+                _LEVEL, self._imu_frame, frame.stamp_ns, timeout_s)
+        except TransformError as error:
+            raise ValueError(f"topic 'imu': {error}") from None
+        return up_in_camera(level_from_imu @ imu_from_camera)
 
     def _poses(
         self, name: str, frame_id: str, stamp_ns: int

@@ -286,6 +286,23 @@ def transform_from_msg(msg: Any) -> StampedTransform:
         (t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
 
 
+def attitude_from_msg(msg: Any, level_frame: str) -> StampedTransform:
+    """
+    Convert the orientation of a ``sensor_msgs/Imu`` to the pose of its frame in a level one.
+
+    :param level_frame: Name of that frame, whose z axis points up (REP 145).
+    :raises ValueError: If the IMU says that it has no orientation, or gives none.
+    """
+    if msg.orientation_covariance[0] == -1.0:
+        raise ValueError(
+            f"the IMU in frame '{msg.header.frame_id}' measures no orientation "
+            '(orientation_covariance[0] is -1); a filter such as imu_filter_madgwick adds it')
+    q = msg.orientation
+    return StampedTransform(
+        level_frame, msg.header.frame_id, stamp_ns_from_msg(msg.header.stamp), (0.0, 0.0, 0.0),
+        (q.x, q.y, q.z, q.w))
+
+
 def _pixels(msg: Any, dtype: str, channels: int) -> npt.NDArray[Any]:
     """Return the message's buffer as an (H, W[, C]) view in native meaning, rows unpadded."""
     if msg.height == 0 or msg.width == 0:

@@ -17,16 +17,19 @@ from perception_nodes.core.geometry import (
     inverse,
     pixel_rays,
     Plane,
+    up_in_camera,
 )
 from perception_nodes.core.ground import find_ground, Ground
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.semantics import (
+    class_ids,
     class_table,
     NO_CLASS,
     OCCUPIED_COST,
     parse_rules,
 )
 from perception_nodes.core.types import CameraIntrinsics, LaserRanges, OccupancyMap
+from perception_nodes.core.water_surface import sort_classes, water_depth, WaterPlane
 
 # the log-odds that one look adds or takes, and the range they stay in: a cell that was surely
 # free becomes occupied with one look, one that was surely occupied becomes free with two
@@ -91,6 +94,16 @@ class MappingParams(Params):
         5.0, 'A robot that is faster was moved: the map starts again.', unit='m/s', ge=0.1,
         dynamic=True)
 
+    surface: str = param(
+        'ground', "What things stand on: 'ground', which is found in the depth image, or 'water', "
+        'which attitude and height tell; things on it then come from a segmentation (use_mask).',
+        choices=('ground', 'water'))
+    water_classes: tuple[str, ...] = param(
+        ('water',), 'Names or numbers of the classes of the mask that are water.')
+    use_depth: bool = param(
+        True, 'Whether there is depth; on water it may be false, then topic image is read.')
+    use_imu: bool = param(
+        False, 'Let an IMU (topic imu), not map_frame, tell how a camera over water is tilted.')
     inflation_radius_m: float = param(
         0.0, 'Distance within which cells cost the more, the nearer an obstacle is; 0: none.',
         unit='m', ge=0.0, le=5.0, dynamic=True)
@@ -113,6 +126,19 @@ class MappingParams(Params):
             raise ValueError(
                 "parameter 'class_rules' is set, but 'use_mask' is false: without a mask there "
                 'are no classes')
+        if self.is_water and not self.use_mask:
+            raise ValueError(
+                "parameter 'surface' is water, but 'use_mask' is false: on water, obstacles come "
+                'from the mask of a segmentation')
+        if not self.is_water and (self.use_imu or not self.use_depth):
+            raise ValueError(
+                "parameters 'use_imu: true' and 'use_depth: false' are for 'surface: water'; on "
+                'the ground the map is made of depth')
+
+    @property
+    def is_water(self) -> bool:
+        """Return whether the map is one of water."""
+        return self.surface == 'water'
 
     @property
     def cells(self) -> int:
@@ -128,6 +154,7 @@ class View:
     intrinsics: CameraIntrinsics
     map_from_camera: npt.NDArray[np.float64]  # (4, 4) as the transforms have it
     ground: Ground
+    noise: float  # standard deviation of depth at 1 m, growing with its square
 
     @cached_property
     def turn(self) -> npt.NDArray[np.float64]:
@@ -179,12 +206,15 @@ class ObstacleMapper:
         """
         Learn what the ids of masks mean; without names, only rules for numbers count.
 
-        :raises ValueError: If a rule is for a class that is not among them.
+        :raises ValueError: If a rule, or the name of water, is for a class that is not among
+            them.
         """
         rules = parse_rules(self.params.class_rules)
         if not class_names:
             rules = {name: rule for name, rule in rules.items() if name.isdecimal()}
         self._table = class_table(rules, class_names)
+        self._water_ids = class_ids(self.params.water_classes, class_names) \
+            if self.params.is_water else frozenset()
 
     def reset(self) -> None:
         """Forget everything."""
@@ -218,7 +248,43 @@ class ObstacleMapper:
         ground = find_ground(
             depth_m, pixel_rays(intrinsics), map_from_camera, self._floor(map_from_base),
             p.ground_tilt_deg, p.ground_offset_m)
-        return View(depth_m, intrinsics, map_from_camera, ground)
+        return View(depth_m, intrinsics, map_from_camera, ground, p.depth_noise)
+
+    def view_water(
+        self, ids: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], intrinsics: CameraIntrinsics,
+        map_from_camera: npt.NDArray[np.float64], map_from_base: npt.NDArray[np.float64],
+        depth_m: npt.NDArray[np.float32] | None = None,
+        up: npt.NDArray[np.float64] | None = None,
+    ) -> View:
+        """
+        Find how far things on water are, from a mask of what is water.
+
+        :param ids: (H, W) class of each pixel; 255 and more are no class.
+        :param map_from_camera: (4, 4) pose of the camera's optical frame.
+        :param map_from_base: (4, 4) pose of the robot, whose origin is ``ground_height_m`` under
+            the water's surface, or over it.
+        :param depth_m: (H, W) float32 metres, where a depth camera helps.
+        :param up: (3,) against gravity in the camera's frame, as an IMU tells; else the z axis
+            of the map is.
+        :raises ValueError: If sizes do not agree, the camera is under water, or which class is
+            water is not known.
+        """
+        if not self._water_ids:
+            raise ValueError(
+                f"which class is water ({', '.join(self.params.water_classes)}) is not known: no "
+                "label_info has come yet; give 'water_classes' as numbers, or start what "
+                'publishes it')
+        if up is None:
+            up = up_in_camera(map_from_camera)
+        up_in_map = map_from_camera[:3, :3] @ up
+        height_m = float(up_in_map @ (map_from_camera[:3, 3] - map_from_base[:3, 3]))
+        plane = WaterPlane(up, height_m - self.params.ground_height_m)
+        ground = Ground(np.array([0.0, 0.0, 1.0]), up_in_map, plane.camera_height_m, readings=0)
+        depth_m = water_depth(
+            sort_classes(ids, self._water_ids), plane, intrinsics, depth_m)
+        # the line of contact is known to about a row
+        noise = max(self.params.depth_noise, plane.range_error_m(1.0, intrinsics))
+        return View(depth_m, intrinsics, map_from_camera, ground, noise)
 
     def move(self, map_from_base: npt.NDArray[np.float64], stamp_ns: int) -> bool:
         """
@@ -303,7 +369,7 @@ class ObstacleMapper:
             min_height=p.min_height_m, min_height_slope=p.min_height_slope,
             max_height=p.max_height_m, min_depth=p.min_depth_m, max_depth=p.max_depth_m,
             min_points=float(p.min_points), min_area=p.min_area_cm2 * 1e-4 * k.fx * k.fy,
-            noise=p.depth_noise)
+            noise=view.noise)
 
     def label(self, view: View, ids: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
         """
@@ -486,6 +552,9 @@ def warm_up(params: MappingParams) -> None:
         mapper.move(np.eye(4), 0)
         mapper.integrate(view)
     mapper.label(view, np.zeros((48, 64), np.uint8))
+    if params.is_water:
+        plane = WaterPlane(view.up, view.ground.camera_height_m)
+        water_depth(np.ones((48, 64), np.uint8), plane, intrinsics)
     mapper.occupancy()
     swept = mapper.sweep([view], np.eye(4), 0)
     if params.use_scan:

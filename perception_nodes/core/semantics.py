@@ -77,17 +77,33 @@ def class_table(rules: Mapping[str, ClassRule], class_names: Mapping[int, str]) 
     :param class_names: Class id to name; a rule for a decimal number needs no name.
     :raises ValueError: If a rule is for a class that does not exist.
     """
-    ids = {name.replace('_', ' '): i for i, name in class_names.items()}
     table = ClassTable(
         np.ones(CLASSES, np.float32), np.full(CLASSES, OCCUPIED_COST, np.int8),
         np.zeros(CLASSES, np.float32), {})
     for name, rule in rules.items():
-        class_id = int(name) if name.isdecimal() else ids.get(name)
-        if class_id is None or class_id >= NO_CLASS:
-            raise ValueError(unknown_name(name, list(ids), 'class'))
+        class_id = _class_id(name, class_names)
         table.weights[class_id] = rule.weight
         table.costs[class_id] = round(rule.cost)
         table.memories_s[class_id] = rule.memory_s
         if rule.margin_m > 0.0:
             table.margins_m[class_id] = rule.margin_m
     return table
+
+
+def class_ids(names: Sequence[str], class_names: Mapping[int, str]) -> frozenset[int]:
+    """
+    Return the ids of classes; without ``class_names``, of those that are given as numbers.
+
+    :raises ValueError: If there is no such class.
+    """
+    return frozenset(
+        _class_id(name.replace('_', ' '), class_names) for name in names
+        if class_names or name.isdecimal())
+
+
+def _class_id(name: str, class_names: Mapping[int, str]) -> int:
+    ids = {name.replace('_', ' '): i for i, name in class_names.items()}
+    class_id = int(name) if name.isdecimal() else ids.get(name)
+    if class_id is None or class_id >= NO_CLASS:
+        raise ValueError(unknown_name(name, list(ids), 'class'))
+    return class_id
