@@ -4,6 +4,7 @@ import math
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 from perception_nodes.conversions.encode import (
@@ -14,12 +15,13 @@ from perception_nodes.conversions.encode import (
     laser_scan_to_msg,
 )
 from perception_nodes.conversions.encode_robot import transforms_to_msg
+from perception_nodes.core.geometry import quaternion_xyzw
 from perception_nodes.core.types import CameraIntrinsics, LaserRanges
 from perception_nodes.evaluation.depth_scenes import pose, render, Scene, Solid
 from perception_nodes.ros.inference_node import LATCHED
 import pytest
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, Imu, LaserScan, PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import LabelInfo
 
@@ -389,3 +391,71 @@ def test_masks_that_come_later_tell_what_things_are(graph, robot):
     assert at(classes[-1], 1.5, 0.5) == 0
     assert at(classes[-1], -1.0, 0.0) == -1
     assert classes[-1].header.frame_id == 'odom'
+
+
+class Boat:
+    """A boat whose odometry is planar, with an IMU, a camera without depth and a segmentation."""
+
+    def __init__(self, graph, robot):
+        self.robot = robot
+        sensor = qos_profile_sensor_data
+        self.info = graph.publisher(CameraInfo, '/camera_info', sensor)
+        self.image = graph.publisher(Image, '/image', sensor)
+        self.masks = graph.publisher(Image, '/mask', sensor)
+        self.imu = graph.publisher(Imu, '/imu', sensor)
+        self.labels = graph.publisher(LabelInfo, '/label_info', LATCHED)
+        self.solids = (BOX,)
+
+    def has_labels(self):
+        """Publish which class is water."""
+        self.labels.publish(label_info_to_msg({0: 'water', 8: 'buoy'}, 0.0, header_to_msg(0, '')))
+
+    def sail(self, *, roll_deg=15.0, orientation=True):
+        """Publish one moment of a boat that lists."""
+        now_ns = self.robot.now_ns
+        turn = pose(0.0, 0.0, 0.0, 0.0, 0.0, math.radians(roll_deg))[:3, :3] @ np.linalg.inv(
+            pose(0.0, 0.0, 0.0)[:3, :3])
+        level_from_imu = np.eye(4)
+        level_from_imu[:3, :3] = turn
+        place = level_from_imu @ BASE_FROM_CAMERA
+        _, what = render(Scene(self.solids), place, SMALL, range_m=1e6)
+        mask = np.array([*[8] * len(self.solids), 8, 0], np.uint8)[what]
+        header = header_to_msg(now_ns, OPTICAL)
+        imu = Imu(header=header_to_msg(now_ns, 'imu_link'))
+        x, y, z, w = quaternion_xyzw(turn)
+        imu.orientation = Quaternion(x=x, y=y, z=z, w=w)
+        imu.orientation_covariance[0] = 0.0 if orientation else -1.0
+        self.imu.publish(imu)
+        self.robot.is_at(np.eye(4))
+        self.info.publish(intrinsics_to_msg(SMALL, header))
+        self.image.publish(image_to_msg(np.zeros((240, 320, 3), np.uint8), 'rgb8', header))
+        self.masks.publish(image_to_msg(mask, 'mono8', header))
+
+    def sails_until(self, done, **how):
+        """Sail on until it has an effect."""
+        def moment():
+            self.sail(**how)
+            return done()
+        return self.robot.frames_until(moment)
+
+
+def test_a_boat_maps_what_floats_from_masks_and_an_imu(graph, robot):
+    """No depth, a list of 15 degrees that odom does not know; first every reason to refuse."""
+    robot = robot('surface:=water', 'use_mask:=true', 'use_imu:=true', 'use_depth:=false')
+    boat = Boat(graph, robot)
+    classes = graph.collect(OccupancyGrid, '/obstacle_map/class_map', LATCHED)
+    robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA, 'imu_link': np.eye(4)})
+    boat.sails_until(lambda: robot.says('the IMU in frame'), orientation=False)
+    boat.sails_until(lambda: robot.says('which class is water (water) is not known'))
+    assert not robot.maps
+    boat.has_labels()
+    grid = boat.sails_until(lambda: robot.map_where(lambda g: (np.array(g.data) == 100).sum() > 3))
+    rows, columns = np.nonzero(np.array(grid.data).reshape(200, 200) == 100)
+    x, y = columns * 0.05 - 4.975, rows * 0.05 - 4.975
+    assert (np.abs(x - 2.02) < 0.3).all()
+    assert (np.abs(y) < 0.3).all()
+    assert at(grid, 1.5, 0.02) == 0
+    graph.wait_for(lambda: classes, 'the classes')
+    assert {int(v) for v in np.unique(classes[-1].data)} >= {-1, 0, 8}
+    boat.solids = ()
+    boat.sails_until(lambda: robot.map_where(lambda g: (np.array(g.data) <= 0).all()))
