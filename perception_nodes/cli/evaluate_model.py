@@ -237,16 +237,34 @@ def _page(
                   f'{evaluation.values[f"{name}_ci_high"]:.3f}') for name in scores]
     tiles.append(Tile(f'{values["direct_cpu_ms_p50"]:.1f} ms', 'CPU time per picture',
                       f'one thread, p95 {values["direct_cpu_ms_p95"]:.1f} ms'))
-    words = ['perception', 'evaluate-model', entry.name, str(arguments.dataset)]
     return ModelPage(
         f'{entry.name} on {arguments.dataset.name}',
         f'{task.metric} {evaluation.values[task.metric]:.3f} on {len(task.images)} pictures',
         f'{entry.architecture}, {entry.task}, trained for a {entry.domain} camera.', tiles,
         evaluation, [Legend(name, colour_of(i)) for i, name in entry.class_names.items()
                      if name in evaluation.confusion.rows],
-        corruptions, occlusions, [('Evaluate again', shlex.join(words))],
+        corruptions, occlusions, [('Evaluate again', _command(arguments))],
         [('commit', commit()), ('Python', platform.python_version()),
          ('machine', platform.machine()), ('weights', f'{entry.licence}, sha256 {entry.sha256}')])
+
+
+def _command(arguments: Namespace) -> str:
+    """Return the command line, without what has its default."""
+    parser = ArgumentParser()
+    add_arguments(parser)
+    plain = vars(parser.parse_args([arguments.model, str(arguments.dataset)]))
+    words = ['perception', 'evaluate-model', arguments.model, str(arguments.dataset)]
+    for name, value in vars(arguments).items():
+        flag = '--map' if name == 'renamed' else f'--{name.replace("_", "-")}'
+        if value == plain[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else f'--no-{flag[2:]}')
+        elif isinstance(value, dict):
+            words += [flag, ','.join(f'{theirs}={ours}' for theirs, ours in value.items())]
+        else:
+            words += [flag, *map(str, value if isinstance(value, (list, tuple)) else [value])]
+    return shlex.join(words)
 
 
 def _print_table(evaluation: Evaluation) -> None:

@@ -12,7 +12,6 @@ from perception_nodes.evaluation.report import Legend, Moment, template, Tile
 
 # inside of a chart's frame, in units of its own
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 200.0
-_LONGEST_CURVE = 300  # points; more cannot be told apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +36,13 @@ class Chart:
     x_max: float = 1.0
 
     def points(self, curve: Curve) -> str:
-        """Return a curve as an SVG polyline, y from 0 to 1 upwards."""
+        """Return a curve as an SVG polyline without points that cannot be told apart."""
         known = np.isfinite(curve.x) & np.isfinite(curve.y) & (curve.x <= self.x_max)
-        x, y = curve.x[known], curve.y[known]
-        if len(x) > _LONGEST_CURVE:
-            kept = np.unique(np.linspace(0, len(x) - 1, _LONGEST_CURVE).astype(int))
-            x, y = x[kept], y[kept]
-        return ' '.join(f'{PLOT_WIDTH * a / self.x_max:.1f},{PLOT_HEIGHT * (1.0 - b):.1f}'
-                        for a, b in zip(x.tolist(), y.tolist(), strict=True))
+        places = np.rint(np.column_stack([
+            PLOT_WIDTH * curve.x[known] / self.x_max, PLOT_HEIGHT * (1.0 - curve.y[known])]))
+        moved = np.ones(len(places), np.bool_)
+        moved[1:] = (places[1:] != places[:-1]).any(axis=1)
+        return ' '.join(f'{x:g},{y:g}' for x, y in places[moved].tolist())
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 
 _GREY = 128
+_FAINT = 0.05  # drop that is not yet painted yellow
 _PATCHES = 6  # that lie side by side across the shorter side
 
 
@@ -43,13 +44,13 @@ def occlusion_map(
 
 def draw_heat(rgb: Pixels, drop: npt.NDArray[np.float32]) -> Pixels:
     """
-    Lay a map over its picture: dark where covering costs nothing, yellow where it costs most.
+    Lay a map over its picture: violet where covering costs nothing, yellow where it costs most.
 
     :param rgb: (H, W, 3) uint8.
     :param drop: (H, W) float32; what is below 0 is shown as 0.
     :return: A new (H, W, 3) uint8 picture.
     """
-    strength = np.clip(drop, 0.0, None) / max(float(drop.max()), 1e-6)
+    strength = np.clip(drop, 0.0, None) / max(float(drop.max()), _FAINT)
     bgr = cv2.applyColorMap(np.rint(255.0 * strength).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     heat = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

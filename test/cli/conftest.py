@@ -1,6 +1,7 @@
 """Verbs as a user runs them, beside a node that watches."""
 
 from contextlib import suppress
+import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import signal
 import subprocess
@@ -135,3 +136,29 @@ def camera():
     with Camera() as server:
         yield server
         server.shutdown()
+
+
+@pytest.fixture(scope='session')
+def save_constant_network():
+    """Return the function that writes one."""
+    return _save_constant_network
+
+
+def _save_constant_network(path, output, values, size):
+    """Write a network that answers the same to every image; return the file's sha256."""
+    onnx = pytest.importorskip('onnx')
+    helper = onnx.helper
+    graph = helper.make_graph(
+        # the image takes part, as an input that nothing reads would be left out
+        [helper.make_node('ReduceSum', ['image'], ['sum'], keepdims=0),
+         helper.make_node('Mul', ['sum', 'zero'], ['nothing']),
+         helper.make_node('Add', ['values', 'nothing'], [output])],
+        'constant',
+        [helper.make_tensor_value_info('image', 1, [1, 3, *size])],
+        [helper.make_tensor_value_info(output, 1, list(values.shape))],
+        [onnx.numpy_helper.from_array(values.astype(np.float32), 'values'),
+         onnx.numpy_helper.from_array(np.zeros((), np.float32), 'zero')])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,12 +1,10 @@
 """Figures of models whose answers are known: constant boxes, and floor wherever one looks."""
 
-import hashlib
 import json
 import math
 
 import cv2
 import numpy as np
-import onnx
 from perception_nodes.cli.main import main
 from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT, SEGMENTED_NAMES
 import pytest
@@ -17,27 +15,8 @@ pytest.importorskip('mujoco')
 WIDTH, HEIGHT = 320, 240
 
 
-def save_constant(path, name, values):
-    """Write a network that answers the same to every image."""
-    helper = onnx.helper
-    graph = helper.make_graph(
-        # the image takes part, so that it is not left out: its sum times 0 is added
-        [helper.make_node('ReduceSum', ['image'], ['sum'], keepdims=0),
-         helper.make_node('Mul', ['sum', 'zero'], ['nothing']),
-         helper.make_node('Add', ['values', 'nothing'], [name])],
-        'constant',
-        [helper.make_tensor_value_info('image', 1, [1, 3, HEIGHT, WIDTH])],
-        [helper.make_tensor_value_info(name, 1, list(values.shape))],
-        [onnx.numpy_helper.from_array(values.astype(np.float32), 'values'),
-         onnx.numpy_helper.from_array(np.zeros((), np.float32), 'zero')])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)])
-    model.ir_version = 8
-    onnx.save(model, str(path))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @pytest.fixture
-def manifest(tmp_path):
+def manifest(tmp_path, save_constant_network):
     """Make a detector that always finds a chair in the middle, and a segmenter of floors."""
     boxes = np.zeros((1, 4 + len(CLASS_NAMES) - FIRST_OBJECT, 30))
     boxes[0, :4, 0] = (160, 120, 100, 100)
@@ -50,7 +29,7 @@ def manifest(tmp_path):
              {i: n for i, n in CLASS_NAMES.items() if i >= FIRST_OBJECT}),
             ('segmentation', None, 'logits', masks, dict(SEGMENTED_NAMES))):
         path = tmp_path / f'{task}.onnx'
-        sha256 = save_constant(path, name, values)
+        sha256 = save_constant_network(path, name, values, (HEIGHT, WIDTH))
         models.append({
             'name': task, 'task': task, 'backend': 'onnxruntime', 'architecture': 'constant',
             'head': head, 'domain': 'simulation', 'file': path.name, 'sha256': sha256,

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 import shutil
 
+import cv2
 import numpy as np
 from perception_nodes.cli import evaluate_through_ros
 from perception_nodes.cli.main import main
 import pytest
+import yaml
 
 MODEL = 'coco_ssdlite_mobilenet_v2'
 
@@ -44,6 +46,9 @@ def test_a_cat_is_found(cat_and_nothing, tmp_path, capsys):
     assert {'seed', 'commit', 'wall_s', 'direct_answer_ms_p50'} <= result.keys()
     assert all(isinstance(value, (int, float, str)) for value in result.values())
     assert 'direct: mAP50 1.000' in capsys.readouterr().out
+    page = out.with_suffix('.html').read_text()
+    assert 'mAP50 1.000 on 2 pictures' in page
+    assert '--map kitty=cat' in page
 
 
 @pytest.mark.graph
@@ -107,6 +112,91 @@ def test_a_damaged_picture_is_named(cat_and_nothing, tmp_path, capsys):
     picture.write_bytes(picture.read_bytes()[:10_000])
     assert evaluate(cat_and_nothing, tmp_path / 'o', '--map', 'kitty=cat') == 1
     assert 'coffee.png cannot be read as a picture' in capsys.readouterr().err
+
+
+@pytest.fixture
+def constant_models(tmp_path, save_constant_network):
+    """Make a segmenter that sees road everywhere, and a classifier that says dog."""
+    masks = np.zeros((1, 2, 4, 4), np.float32)
+    masks[0, 0] = 5.0
+    models = []
+    for task, output, values, classes in (
+            ('segmentation', 'logits', masks, {0: 'road', 1: 'car'}),
+            ('classification', 'scores', np.array([[0.0, 4.0]], np.float32),
+             {0: 'cat', 1: 'dog'})):
+        path = tmp_path / f'{task}.onnx'
+        sha256 = save_constant_network(path, output, values, (32, 32))
+        models.append({
+            'name': f'constant_{task}', 'task': task, 'backend': 'onnxruntime',
+            'architecture': 'constant', 'domain': 'real', 'file': path.name, 'sha256': sha256,
+            'licence': 'Apache-2.0', 'classes': classes, 'input': {'width': 32, 'height': 32}})
+    (tmp_path / 'manifest.yaml').write_text(yaml.safe_dump({'models': models}))
+    return tmp_path / 'manifest.yaml'
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Make two pictures, one half road and half car, one of which a quarter is void."""
+    for name in ('images', 'masks'):
+        (tmp_path / 'masked' / name).mkdir(parents=True)
+    for name, void in (('a.png', 0), ('b.png', 16)):
+        cv2.imwrite(str(tmp_path / 'masked' / 'images' / name), np.zeros((32, 32, 3), np.uint8))
+        mask = np.repeat([[0], [1]], 16, axis=0).repeat(32, axis=1).astype(np.uint8)
+        mask[:16, :void] = 255
+        cv2.imwrite(str(tmp_path / 'masked' / 'masks' / name), mask)
+    (tmp_path / 'masked' / 'classes.txt').write_text('road\ncar\n')
+    return tmp_path / 'masked'
+
+
+def test_masks_are_scored(constant_models, masks, tmp_path, capsys):
+    out = tmp_path / 'masks.json'
+    assert evaluate(masks, out, '--manifest', str(constant_models), '--corruptions',
+                    '--occlusion', '1', model='constant_segmentation') == 0
+    result = json.loads(out.read_text())
+    # road: 512 + 256 of all 2048 - 256 pixels; no car is found
+    assert result['direct_mIoU'] == pytest.approx(0.5 * 768 / 1792, abs=1e-6)
+    assert result['direct_pixel_accuracy'] == pytest.approx(768 / 1792, abs=1e-6)
+    assert result['direct_mIoU_JPEG_3'] == result['direct_mIoU']
+    assert {'direct_boundary_f', 'direct_cpu_ms_p95', 'direct_mIoU_ci_high'} <= result.keys()
+    assert 'direct: mIoU 0.214' in capsys.readouterr().out
+    assert 'a.png' in out.with_suffix('.html').read_text()
+
+
+def test_classes_are_scored(constant_models, tmp_path, capsys):
+    for name, count in (('cat', 1), ('dog', 3)):
+        (tmp_path / 'set' / 'test' / name).mkdir(parents=True)
+        for i in range(count):
+            cv2.imwrite(str(tmp_path / 'set' / 'test' / name / f'{i}.png'),
+                        np.zeros((8, 8, 3), np.uint8))
+    out = tmp_path / 'classes.json'
+    assert evaluate(tmp_path / 'set', out, '--manifest', str(constant_models), '--occlusion', '1',
+                    model='constant_classification') == 0
+    result = json.loads(out.read_text())
+    assert result['direct_accuracy'] == 0.75
+    assert result['direct_top5_accuracy'] == 1.0
+    assert result['direct_roc_area'] == 0.5  # it tells nothing apart
+    assert 'direct: accuracy 0.750' in capsys.readouterr().out
+    assert 'taken for dog' in out.with_suffix('.html').read_text()
+
+
+@pytest.mark.parametrize(('flags', 'sentence'), [
+    (('--through-ros',), "--through-ros is for detectors, but model 'constant_segmentation' does"),
+    (('--nms-iou', '0.4'), '--nms-iou is for detectors'),
+    (('--map', 'car=lorry'), 'classes.txt has 1 class(es) that the model does not know: lorry'),
+])
+def test_what_suits_no_segmenter_is_said(
+        constant_models, masks, tmp_path, capsys, flags, sentence):
+    assert evaluate(masks, tmp_path / 'o.json', '--manifest', str(constant_models), *flags,
+                    model='constant_segmentation') == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / 'o.json').exists()
+
+
+def test_a_class_can_be_void(constant_models, masks, tmp_path):
+    out = tmp_path / 'o.json'
+    assert evaluate(masks, out, '--manifest', str(constant_models), '--map', 'car=void',
+                    model='constant_segmentation') == 0
+    assert json.loads(out.read_text())['direct_mIoU'] == 1.0
 
 
 @pytest.mark.graph
