@@ -7,11 +7,13 @@ from perception_nodes.core.manifest import ModelEntry
 
 _LOADERS = {
     ('classification', 'onnxruntime'): 'onnxruntime_classification:load_classifier',
+    ('classification', 'own'): 'own_backend:load_classifier',
     ('classification', 'torchvision'): 'torchvision_classification:load_classifier',
     ('detection', 'onnxruntime'): 'onnxruntime_backend:load_detector',
     ('detection', 'torchvision'): 'torchvision_backend:load_detector',
     ('detection', 'ultralytics'): 'ultralytics_backend:load_detector',
     ('segmentation', 'onnxruntime'): 'onnxruntime_segmentation:load_segmenter',
+    ('segmentation', 'own'): 'own_backend:load_segmenter',
     ('segmentation', 'torchvision'): 'torchvision_segmentation:load_segmenter',
     ('instances', 'torchvision'): 'torchvision_instances:load_instances',
     ('instances', 'ultralytics'): 'ultralytics_instances:load_instances',
