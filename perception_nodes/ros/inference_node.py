@@ -390,8 +390,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             camera_info=resolved('camera_info') if 'camera_info' in wanted else '',
             depth_camera_info=resolved('depth_camera_info') if 'depth' in wanted else '',
             image_transport=p.image_transport, depth_image_transport=p.depth_image_transport,
-            depth_is_optional=self.depth_is_optional(), reliability=p.input_reliability,
-            tolerance_ms=p.sync_tolerance_ms, transform_timeout_ms=p.transform_timeout_ms,
+            depth_is_optional='depth' in wanted and self.depth_is_optional(),
+            reliability=p.input_reliability, tolerance_ms=p.sync_tolerance_ms,
+            transform_timeout_ms=p.transform_timeout_ms,
             zero_depth_means='unknown' if p.zero_depth_means == 'unknown' else 'beyond_range')
 
     def _is_active(self) -> bool:
