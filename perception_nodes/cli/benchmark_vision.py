@@ -18,6 +18,7 @@ import json
 import logging
 import math
 from pathlib import Path
+import re
 import time
 from typing import Any
 
@@ -35,12 +36,11 @@ from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.datasets import DetectionDataset, LabelledImage, read_coco
 from perception_nodes.evaluation.detection_scores import (
     all_counted,
-    class_scores,
     coco_scores,
     only_families,
 )
 from perception_nodes.evaluation.mask_datasets import read_masks, SegmentationDataset
-from perception_nodes.evaluation.metrics import groups_of
+from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.results import percentiles, Value, write_results
 from perception_nodes.evaluation.segmentation_scores import pixels_found, tally
 from perception_nodes.sim.dataset import DatasetPlan, VERSION
@@ -94,15 +94,14 @@ def run(arguments: Namespace) -> int:
     values: dict[str, Value] = {
         'detector': models.detector_entry.name, 'segmenter': models.segmenter_entry.name,
         'width': plan.width, 'height': plan.height, **_scenes(root)}
-    tables = {}
     for split, variant in _VARIANTS.items():
-        found, tables[f'{variant}AP50'] = _detection(models, root, split, plan.seed)
-        masks, tables[f'{variant}IoU'] = _segmentation(models, root, split, plan.seed)
-        values |= {f'{variant}{name}': value for name, value in (found | masks).items()}
-    values |= _speed(models.segmenter, root)
+        scores = (_detection(models, root, split, plan.seed)
+                  | _segmentation(models, root, split, plan.seed))
+        values |= {f'{variant}{name}': value for name, value in scores.items()}
+    values |= _speed(models.segmenter, root, plan.seed)
     write_results(arguments.out, values, seed=plan.seed, n=plan.frames['test'],
                   wall_s=time.monotonic() - begun_s)
-    _print(values, tables)
+    _print(values)
     log.info('wrote %s', arguments.out)
     return 0
 
@@ -151,24 +150,18 @@ def _scenes(root: Path) -> dict[str, Value]:
     return values
 
 
-def _detection(
-    models: _Models, root: Path, split: str, seed: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the figures of the boxes, and AP50 by class."""
+def _detection(models: _Models, root: Path, split: str, seed: int) -> dict[str, float]:
+    """Return the figures of the boxes."""
     data = read_coco(root / split).with_classes_of(models.detector_entry.class_names)
     found, times_ms = _boxes(models.detector, data)
     values = {'boxes': float(sum(int((~i.labels.ignored).sum()) for i in data.images)),
               'boxes_ignored': float(sum(int(i.labels.ignored.sum()) for i in data.images))}
-    values |= _named('detection_{}', coco_scores(data.images, found, seed))
+    values |= _named('detection_{}', coco_scores(data.images, found, seed, data.class_names))
     values |= _named(
         'detection_{}_all_counted', coco_scores(all_counted(data.images), found, seed))
     if split == 'test':
         values |= _families(data.images, found, seed)
-    by_class = class_scores(data.images, found, data.class_names)
-    for name, scores in by_class.items():
-        values |= {f'detection_{metric}_{name}': value for metric, value in scores.items()}
-    values |= percentiles('detector_320x240_cpu_ms', times_ms)
-    return values, {name: scores['AP50'] for name, scores in by_class.items()}
+    return values | percentiles('detector_320x240_cpu_ms', times_ms)
 
 
 def _boxes(
@@ -200,24 +193,20 @@ def _families(
     return values
 
 
-def _segmentation(
-    models: _Models, root: Path, split: str, seed: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the figures of the masks, and IoU by class."""
+def _segmentation(models: _Models, root: Path, split: str, seed: int) -> dict[str, float]:
+    """Return the figures of the masks."""
     names = models.segmenter_entry.class_names
     data = read_masks(root, split).with_classes_of(names)
     masks = _masks(models.segmenter, data)
     result = tally(
         (image.mask() for image in data.images), masks, data.class_names,
         groups_of([image.scene for image in data.images]))
-    values = {f'segmentation_{name}' if 'boundary' not in name else name: value
+    values = {name if name.startswith('boundary') else f'segmentation_{name}': value
               for name, value in result.scores(seed).items()}
-    by_class = result.class_iou()
-    values |= {f'segmentation_IoU_{name}': value for name, value in by_class.items()}
     if split == 'test' and 'object' in names.values():
         object_id = next(i for i, name in names.items() if name == 'object')
-        values |= _pixels_by_family(root / split, data, masks, object_id)
-    return values, by_class
+        values |= _pixels_by_family(root / split, data, masks, object_id, seed)
+    return values
 
 
 def _masks(model: SegmenterModel, data: SegmentationDataset) -> list[Mask]:
@@ -230,7 +219,7 @@ def _masks(model: SegmenterModel, data: SegmentationDataset) -> list[Mask]:
 
 
 def _pixels_by_family(
-    folder: Path, data: SegmentationDataset, masks: Sequence[Mask], object_id: int
+    folder: Path, data: SegmentationDataset, masks: Sequence[Mask], object_id: int, seed: int
 ) -> dict[str, float]:
     """Return the share of the pixels of small objects that are found, by whether seen before."""
     content = json.loads((folder / 'instances.json').read_text())
@@ -240,34 +229,40 @@ def _pixels_by_family(
         if row['family'] in FAMILIES:
             key = files[row['image_id']], row['family'] in HELD_OUT_FAMILIES
             numbers.setdefault(key, []).append(row['instance_id'])
-    values = {}
-    for held_out, side in ((True, 'held_out_families'), (False, 'seen_families')):
-        counts = np.array([
-            pixels_found(mask, image.instances(), numbers.get((image.path.name, held_out), ()),
-                         object_id)
-            for image, mask in zip(data.images, masks, strict=True)]).sum(axis=0)
-        values[f'segmentation_object_recall_{side}'] = float(counts[0] / max(1, counts[1]))
-    return values
+    counts = {side: np.array([
+        pixels_found(mask, image.instances(), numbers.get((image.path.name, held_out), ()),
+                     object_id) for image, mask in zip(data.images, masks, strict=True)])
+              for held_out, side in ((True, 'held_out_families'), (False, 'seen_families'))}
+
+    def score(weights: npt.NDArray[np.int64]) -> dict[str, float]:
+        found = {side: weights @ pixels for side, pixels in counts.items()}
+        return {f'segmentation_object_recall_{side}':
+                float(right / total) if total else math.nan
+                for side, (right, total) in found.items()}
+
+    return scores_with_intervals(
+        score, groups_of([image.scene for image in data.images]), seed)
 
 
-def _speed(model: SegmenterModel, root: Path) -> dict[str, float]:
+def _speed(model: SegmenterModel, root: Path, seed: int) -> dict[str, float]:
     """Return how many frames of 640x480 become masks in a second, beside LR-ASPP's number."""
     images = read_masks(root, 'test').images[:_SPEED_FRAMES]
     frames = [np.asarray(cv2.resize(image.rgb(), _VGA), np.uint8) for image in images]
-    values = _hz('segmenter', model.predict, frames)
+    values = _hz('segmenter', model.predict, frames, seed)
     if importlib.util.find_spec('torchvision') is None:
         log.info('torchvision is not installed: the speed of LR-ASPP stays empty')
         return values | {'lraspp_hz_1_thread': math.nan}
     from perception_nodes.backends.torchvision_segmentation import untrained_segmenter
 
     lraspp = find_model('lraspp_mobilenet_v3_large', 'segmentation').with_input_size(_VGA)
-    return values | _hz('lraspp', untrained_segmenter(lraspp).predict, frames)
+    return values | _hz('lraspp', untrained_segmenter(lraspp).predict, frames, seed)
 
 
 def _hz(
     name: str, predict: Callable[[Sequence[npt.NDArray[np.uint8]]], Any],
-    frames: Sequence[npt.NDArray[np.uint8]],
+    frames: Sequence[npt.NDArray[np.uint8]], seed: int,
 ) -> dict[str, float]:
+    """Return the frames per second of CPU time, of which half of the frames take less."""
     for frame in frames[:_WARM_UP]:
         predict([frame])
     times_ms = []
@@ -275,8 +270,10 @@ def _hz(
         start_ns = time.process_time_ns()
         predict([frame])
         times_ms.append((time.process_time_ns() - start_ns) * 1e-6)
-    return {f'{name}_hz_1_thread': 1e3 / float(np.median(times_ms)),
-            **percentiles(f'{name}_640x480_cpu_ms', times_ms)}
+    hz = scores_with_intervals(
+        lambda weights: {f'{name}_hz_1_thread': 1e3 / float(np.median(
+            np.repeat(times_ms, weights)))}, np.arange(len(times_ms)), seed)
+    return hz | percentiles(f'{name}_640x480_cpu_ms', times_ms)
 
 
 def _named(pattern: str, scores: Mapping[str, float]) -> dict[str, float]:
@@ -288,26 +285,23 @@ def _named(pattern: str, scores: Mapping[str, float]) -> dict[str, float]:
     return values
 
 
-def _print(values: Mapping[str, Any], tables: Mapping[str, Mapping[str, float]]) -> None:
+def _print(values: Mapping[str, Any]) -> None:
     """Print test beside validation: figures, then classes."""
-    names = [name for name in values if f'{name}_ci_low' in values
-             and not name.startswith('validation_')]
-    names += ['segmentation_object_recall_held_out_families',
-              'segmentation_object_recall_seen_families', 'segmenter_hz_1_thread']
-    width = max(map(len, names))
-    print(f'{"":{width}}    test  (95 % interval)  validation')
-    for name in (name for name in names if name in values):
-        interval = ''
-        if f'{name}_ci_low' in values:
-            interval = f'({values[f"{name}_ci_low"]:.3f} to {values[f"{name}_ci_high"]:.3f})'
-        other = values.get(f'validation_{name}')
-        goal = ''
-        if name in GOALS:
-            met = 'met' if values[name] >= GOALS[name] else 'MISSED'
-            goal = f'  at least {GOALS[name]:g}: {met}'
-        shown = f'{other:10.3f}' if other is not None else ' ' * 10
-        print(f'{name:{width}} {values[name]:7.3f}  {interval:18} {shown}{goal}')
-    for metric in ('AP50', 'IoU'):
-        print(f'\n{metric:12}   test  validation')
-        for name, value in tables[metric].items():
-            print(f'{name:12} {value:6.3f}  {tables[f"validation_{metric}"][name]:10.3f}')
+    by_class = re.compile('detection_AP50?_([a-z_]+)|segmentation_IoU_([a-z_]+)')
+    known = {name for name in values if f'{name}_ci_low' in values
+             and not name.startswith('validation_')}
+    classes = [name for name in values if name in known and by_class.fullmatch(name)
+               and f'validation_{name}' in values and 'all_counted' not in name]
+    figures = [name for name in values if name in known and name not in classes]
+    width = max(map(len, (*figures, *classes)))
+    for title, names in (('figures', figures), ('by class', classes)):
+        print(f'{title:{width}}    test  (95 % interval)   validation')
+        for name in names:
+            low, high = values[f'{name}_ci_low'], values[f'{name}_ci_high']
+            other = values.get(f'validation_{name}', math.nan)
+            goal = ''
+            if name in GOALS:
+                met = 'met' if values[name] >= GOALS[name] else 'MISSED'
+                goal = f'  at least {GOALS[name]:g}: {met}'
+            beside = ' ' * 10 if math.isnan(other) else f'{other:10.3f}'
+            print(f'{name:{width}} {values[name]:7.3f}  ({low:.3f} to {high:.3f}) {beside}{goal}')

@@ -231,8 +231,8 @@ def _page(
     values: Mapping[str, Any], corruptions: Table | None, occlusions: Sequence[Moment],
 ) -> ModelPage:
     """Put the results on the page."""
-    scores = [name for name in evaluation.values if f'{name}_ci_low' in evaluation.values]
-    tiles = [Tile(f'{evaluation.values[name]:.3f}', name.replace('coco_', 'COCO '),
+    scores = _main_scores(evaluation.values)
+    tiles = [Tile(f'{evaluation.values[name]:.3f}', _spoken(name),
                   f'95 % interval {evaluation.values[f"{name}_ci_low"]:.3f} to '
                   f'{evaluation.values[f"{name}_ci_high"]:.3f}') for name in scores]
     tiles.append(Tile(f'{values["direct_cpu_ms_p50"]:.1f} ms', 'CPU time per picture',
@@ -284,15 +284,22 @@ def _print_rows(table: Table) -> None:
 
 def _print_headline(variant: str, task: Task, values: Mapping[str, Any]) -> None:
     name = f'{variant}_{task.metric}'
-    others = [(key, value) for key, value in values.items()
-              if f'{key}_ci_low' in values and key.startswith(f'{variant}_') and key != name]
+    scores = {key.removeprefix(f'{variant}_'): value for key, value in values.items()
+              if key.startswith(f'{variant}_')}
+    others = [key for key in _main_scores(scores) if key != task.metric]
     print(f'{variant}: {task.metric} {values[name]:.3f} (95 % interval '
           f'{values[f"{name}_ci_low"]:.3f} to {values[f"{name}_ci_high"]:.3f})' + ''.join(
-              f', {_spoken(key, variant)} {value:.3f}' for key, value in others))
+              f', {_spoken(key)} {scores[key]:.3f}' for key in others))
 
 
-def _spoken(key: str, variant: str) -> str:
-    return key.removeprefix(f'{variant}_').replace('coco_', 'COCO ').replace('_', ' ')
+def _main_scores(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scores over all classes that have an interval."""
+    return [name for name in values
+            if f'{name}_ci_low' in values and not name.startswith('IoU_')]
+
+
+def _spoken(name: str) -> str:
+    return name.replace('coco_', 'COCO ').replace('_', ' ')
 
 
 def _renamed(text: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ The numbers are those of ``metrics.coco_average_precision``, whose library would
 every draw of a bootstrap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
 
@@ -61,16 +61,26 @@ class CocoMatches:
 
     classes: dict[int, ClassMatches]
 
-    def scores(self, image_weights: npt.NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Return ``AP`` (mean over IoU 0.50 to 0.95), ``AP50`` and ``AP75``; NaN without truth."""
-        by_class = np.array([
-            matches.average_precision(image_weights) for matches in self.classes.values()
-        ]).reshape(-1, len(IOU_THRESHOLDS))
-        by_class = by_class[~np.isnan(by_class[:, 0])]
-        if not len(by_class):
-            return dict.fromkeys(('AP', 'AP50', 'AP75'), math.nan)
-        by_iou = by_class.mean(axis=0)
-        return {'AP': float(by_iou.mean()), 'AP50': float(by_iou[0]), 'AP75': float(by_iou[5])}
+    def scores(
+        self, image_weights: npt.NDArray[np.int64] | None = None,
+        class_names: Mapping[int, str] | None = None,
+    ) -> dict[str, float]:
+        """
+        Return ``AP`` (mean over IoU 0.50 to 0.95), ``AP50`` and ``AP75``; NaN without truth.
+
+        :param image_weights: (images,) how often each image counts; None counts each once.
+        :param class_names: Classes to score alone as well, as ``AP_<name>`` and ``AP50_<name>``.
+        """
+        by_class = {class_id: matches.average_precision(image_weights)
+                    for class_id, matches in self.classes.items()}
+        none = np.full(len(IOU_THRESHOLDS), math.nan)
+        known = [row for row in by_class.values() if not math.isnan(row[0])]
+        by_iou = np.mean(known, axis=0) if known else none
+        scores = {'AP': by_iou.mean(), 'AP50': by_iou[0], 'AP75': by_iou[5]}
+        for class_id, name in (class_names or {}).items():
+            row = by_class.get(class_id, none)
+            scores |= {f'AP_{name}': row.mean(), f'AP50_{name}': row[0]}
+        return {name: float(value) for name, value in scores.items()}
 
 
 def match_as_coco(labels: Sequence[BoxLabels], found: Sequence[Detections]) -> CocoMatches:

@@ -20,7 +20,8 @@ RESAMPLES = 400
 
 
 def coco_scores(
-    images: Sequence[LabelledImage], found: Sequence[Detections], seed: int
+    images: Sequence[LabelledImage], found: Sequence[Detections], seed: int,
+    class_names: Mapping[int, str] | None = None,
 ) -> dict[str, float]:
     """
     Return COCO's ``AP``, ``AP50`` and ``AP75`` with 95 % intervals over scenes.
@@ -28,23 +29,14 @@ def coco_scores(
     :param images: The data set; boxes marked as ignored count neither way.
     :param found: Detections of the same images.
     :param seed: Seed of the intervals.
+    :param class_names: Classes to score alone as well, as ``AP_<name>`` and ``AP50_<name>``.
     """
     labels = [image.labels for image in images]
     matches = match_as_coco(labels, found)
     values = scores_with_intervals(
-        matches.scores, groups_of([image.scene for image in images]), seed, RESAMPLES)
+        lambda weights: matches.scores(weights, class_names),
+        groups_of([image.scene for image in images]), seed, RESAMPLES)
     return values | coco_average_precision(labels, found)
-
-
-def class_scores(
-    images: Sequence[LabelledImage], found: Sequence[Detections], class_names: Mapping[int, str]
-) -> dict[str, dict[str, float]]:
-    """Return ``AP`` and ``AP50`` of each class by its name; NaN without boxes to find."""
-    matches = match_as_coco([image.labels for image in images], found).classes
-    rows = {name: matches[i].average_precision() if i in matches else np.full(1, np.nan)
-            for i, name in class_names.items()}
-    return {name: {'AP': float(by_iou.mean()), 'AP50': float(by_iou[0])}
-            for name, by_iou in rows.items()}
 
 
 def all_counted(images: Sequence[LabelledImage]) -> list[LabelledImage]:

@@ -34,7 +34,9 @@ class MaskTally:
 
     def scores(self, seed: int) -> dict[str, float]:
         """
-        Return ``mIoU``, ``pixel_accuracy`` and ``boundary_f`` with 95 % intervals over scenes.
+        Return ``mIoU``, ``pixel_accuracy``, ``boundary_f`` and the ``IoU_<name>`` of each class.
+
+        Each with its 95 % interval over scenes; the IoU of a class that neither side has is NaN.
 
         :param seed: Seed of the intervals.
         """
@@ -44,15 +46,11 @@ class MaskTally:
             contours = math.nan
             if known.any():
                 contours = float(np.average(np.nan_to_num(self.boundary_fs), weights=known))
+            by_class = zip(self.class_names.values(), class_iou(total).tolist(), strict=True)
             return {'mIoU': mean_iou(total), 'pixel_accuracy': pixel_accuracy(total),
-                    'boundary_f': contours}
+                    'boundary_f': contours, **{f'IoU_{name}': iou for name, iou in by_class}}
 
         return scores_with_intervals(score, self.groups, seed, _RESAMPLES)
-
-    def class_iou(self) -> dict[str, float]:
-        """Return the IoU of each class by its name; NaN where neither side has it."""
-        return dict(zip(self.class_names.values(), class_iou(self.confusion()).tolist(),
-                        strict=True))
 
 
 def tally(

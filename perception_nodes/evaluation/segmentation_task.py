@@ -50,6 +50,7 @@ class SegmentationTask:
         result = tally(
             (image.rgb_and_mask()[1] for image in self.images), answers, self._class_names,
             groups_of([image.scene for image in self.images]))
+        values = result.scores(self._seed)
         counts, names = result.confusion(), list(self._class_names.values())
         shares = counts.sum(axis=1) / max(1, counts.sum())
         recall = np.diag(counts) / np.maximum(counts.sum(axis=1), 1)
@@ -57,11 +58,11 @@ class SegmentationTask:
             'By class', 'Intersection over union, the share of the true pixels that are found, '
             'and the share of all pixels; void counts nowhere, a class that neither side has '
             'stays out of the mean.', ('class', 'IoU', 'found', 'of all pixels'),
-            [(name, (iou, float(recall[k]), float(shares[k])))
-             for k, (name, iou) in enumerate(result.class_iou().items())])
+            [(name, (values[f'IoU_{name}'], float(recall[k]), float(shares[k])))
+             for k, name in enumerate(names)])
         accuracy = [pixel_accuracy(one) for one in result.confusions]
         return Evaluation(
-            result.scores(self._seed), [table], [],
+            values, [table], [],
             ConfusionTable('Percent of the pixels of each row.', names, [*names, 'other'], counts),
             self._worst(answers, accuracy),
             'Pictures with the smallest share of right pixels. Contours may be off by '

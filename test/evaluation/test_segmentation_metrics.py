@@ -91,7 +91,7 @@ def test_a_set_is_scored_as_one_sum_over_scenes():
     assert values['mIoU'] == pytest.approx(4 / 8)
     assert values['pixel_accuracy'] == pytest.approx(2 / 3)
     assert (values['mIoU_ci_low'], values['mIoU_ci_high']) == (0.0, 1.0)
-    assert result.class_iou() == {'floor': 0.5, 'wall': 0.5}
+    assert (values['IoU_floor'], values['IoU_wall']) == (0.5, 0.5)
 
 
 def test_pixels_of_some_objects():
