@@ -40,7 +40,7 @@ def first_hits(truth, origin, yaw):
 
 
 def test_the_map_agrees_with_the_room(graph, start_node, tmp_path):
-    """Camera and lidar: precision and recall within 3 m, a cell more or less, are 0.97 at least."""
+    """Camera and lidar: precision and recall within 3 m, ± 1 cell, are at least 0.97."""
     (tmp_path / 'params.yaml').write_text(
         'perception_container: {ros__parameters: {nodes: [simulation, obstacle_map]}}\n'
         'simulation: {ros__parameters: {renderer: rays, noise: false, seed: 3, '
