@@ -15,6 +15,7 @@ _LOADERS = {
     ('segmentation', 'onnxruntime'): 'onnxruntime_segmentation:load_segmenter',
     ('segmentation', 'own'): 'own_backend:load_segmenter',
     ('segmentation', 'torchvision'): 'torchvision_segmentation:load_segmenter',
+    ('segmentation', 'ultralytics'): 'ultralytics_segmentation:load_segmenter',
     ('instances', 'torchvision'): 'torchvision_instances:load_instances',
     ('instances', 'ultralytics'): 'ultralytics_instances:load_instances',
 }

@@ -112,12 +112,14 @@ def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> Ultra
 
 
 def open_network(
-    entry: ModelEntry, device: str, half_precision: bool, kinds: tuple[str, ...]
+    entry: ModelEntry, device: str, half_precision: bool, kinds: tuple[str, ...], *,
+    check_classes: bool = True,
 ) -> tuple[Any, torch.device]:
     """
     Read the network of a checkpoint.
 
     :param kinds: Names of the classes of networks that can be used.
+    :param check_classes: Whether its classes must be the manifest's, and all of them.
     :return: The network, on the CPU, and the device on which it is to run.
     :raises ValueError: If there is no such device, or the network is not the manifest's.
     """
@@ -129,7 +131,8 @@ def open_network(
             raise ValueError(
                 f'the input is {entry.input.width}x{entry.input.height}; both must be multiples '
                 f'of {max(32, int(network.stride.max()))} pixels')
-        heads.ScoreColumns(entry.class_names).ids(len(network.names))
+        if check_classes:
+            heads.ScoreColumns(entry.class_names).ids(len(network.names))
     except ValueError as error:
         raise ValueError(f"model '{entry.name}': {error}") from error
     log.info("model '%s' runs on %s", entry.name, place)

@@ -5,7 +5,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.conversions.encode import image_to_msg
-from perception_nodes.core.segmentation import Ids
+from perception_nodes.core.types import Ids
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 

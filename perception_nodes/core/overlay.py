@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.instances import instance_image
-from perception_nodes.core.types import Detections
+from perception_nodes.core.types import BACKGROUND, Detections, Ids
 
 Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.uint8]
-Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 # Okabe and Ito's seven colours (jfly.uni-koeln.de/color), then the farthest remaining ones in
 # CIELAB as normal, protan, deutan and tritan eyes see them (Machado et al. 2009)
@@ -25,7 +24,6 @@ _PALETTE: npt.NDArray[np.uint8] = np.array([
     (135, 195, 135), (150, 255, 120), (255, 165, 195), (120, 165, 60), (120, 150, 240),
     (165, 75, 30), (60, 120, 75), (0, 210, 45)], np.uint8)
 _VOID = 255  # what a mask holds where there is no class
-_BACKGROUND = 'background'
 _LEAST_SHARE = 0.003  # of the picture that a class covers whose name is written on it
 _NO_READING: Colour = (96, 96, 96)  # no colour of the depth scale is grey
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -131,7 +129,7 @@ def draw_mask(rgb: Pixels, ids: Ids, class_names: Mapping[int, str]) -> Pixels:
     :return: A new (H, W, 3) uint8 picture.
     """
     void = int(np.iinfo(ids.dtype).max)
-    background = [i for i, name in class_names.items() if name == _BACKGROUND]
+    background = [i for i, name in class_names.items() if name == BACKGROUND]
     shown = np.where(np.isin(ids, background), ids.dtype.type(void), ids) if background else ids
     picture = blend_mask(rgb, shown, void)
     counts = np.bincount(shown.ravel(), minlength=void + 1)[:void]

@@ -1,17 +1,27 @@
 """Segmentation on arrays: the parameters, and a model with what all callers want of its masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.detection import DetectionParams
 from perception_nodes.core.geometry import deproject
+from perception_nodes.core.instances import instance_image, InstanceDetector
 from perception_nodes.core.model_params import ModelParams
 from perception_nodes.core.params import param
-from perception_nodes.core.protocols import SegmenterModel
-from perception_nodes.core.types import CameraIntrinsics, SegmentationMask
+from perception_nodes.core.protocols import InstanceModel, SegmenterModel
+from perception_nodes.core.types import (
+    BACKGROUND,
+    CameraIntrinsics,
+    Detections,
+    Ids,
+    SegmentationMask,
+)
 
-Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+_LEAST_SCORE = 0.25  # of an object that is painted: what the YOLO families show by default
+_MOST_OBJECTS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,36 @@ class Segmenter:
         threshold = self.params.confidence_threshold
         masks = self.model.predict(frames, confidence=confidence or threshold > 0.0)
         return [keep_confident(mask, threshold) for mask in masks] if threshold else masks
+
+
+class PaintedInstances:
+    """
+    An instance model as a segmenter: objects painted on a background, the best on top.
+
+    A class called ``background`` is what the rest of the image becomes; without one it is void.
+    The confidence is the score of the object, and 1 where none was found.
+    """
+
+    def __init__(self, model: InstanceModel, class_names: Mapping[int, str]) -> None:
+        self.class_names = class_names
+        self._dtype: Any = np.uint8 if max(class_names) <= np.iinfo(np.uint8).max else np.uint16
+        named = [i for i, name in class_names.items() if name == BACKGROUND]
+        self._background = named[0] if named else np.iinfo(self._dtype).max
+        self._detector = InstanceDetector(
+            model, DetectionParams(score_threshold=_LEAST_SCORE, max_detections=_MOST_OBJECTS))
+
+    def predict(
+        self, frames: Sequence[npt.NDArray[np.uint8]], *, confidence: bool = False
+    ) -> list[SegmentationMask]:
+        """Segment each (H, W, 3) uint8 RGB frame; see ``SegmenterModel``."""
+        return [self._painted(found, confidence) for found in self._detector.detect(frames)]
+
+    def _painted(self, found: Detections, confidence: bool) -> SegmentationMask:
+        assert found.masks is not None
+        numbers = instance_image(found.masks, found.scores)
+        table = np.array([self._background, *found.class_ids.tolist()], self._dtype)
+        scores = np.array([1.0, *found.scores.tolist()], np.float32)
+        return SegmentationMask(table[numbers], scores[numbers] if confidence else None)
 
 
 def keep_confident(mask: SegmentationMask, threshold: float) -> SegmentationMask:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # of classes or instances, one per pixel
+BACKGROUND = 'background'  # name of the class of pixels that are none of a model's things
+
 
 @dataclass(frozen=True)
 class CameraIntrinsics:
@@ -180,7 +183,7 @@ class SegmentationMask:
     :raises ValueError: If an array has another shape or dtype than stated here.
     """
 
-    ids: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W), class ids
+    ids: Ids  # (H, W), class ids
     confidence: npt.NDArray[np.float32] | None = None  # (H, W) in [0, 1]: probability of the class
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from perception_nodes.core.overlay import (
     colourise_depth,
     colourise_mask,
     draw_detections,
+    draw_mask,
 )
 from perception_nodes.core.types import Detections
 import pytest
@@ -168,6 +169,28 @@ def test_blended_mask_lets_the_picture_through():
     assert np.abs(mixed[:, :2] - expected).max() <= 1
     assert (mixed[:, 2:] == GREY).all()
     assert (rgb == GREY).all()
+
+
+def test_a_drawn_mask_names_each_class_where_it_is_widest():
+    ids = np.full((120, 320), 3, np.uint8)
+    ids[:, 200:] = 0
+    ids[60:70, 20:30] = 7  # too small for a name
+    ids[100:, 300:] = 255
+    drawn = draw_mask(grey(320, 120), ids, NAMES)
+    tinted = blend_mask(grey(320, 120), ids)
+    assert (drawn[100:, 300:] == GREY).all()
+    written = (drawn != tinted).any(axis=2)
+    for class_id, half in ((3, np.s_[:, :200]), (0, np.s_[:, 200:])):
+        assert (drawn[half] == colour_of(class_id)).all(axis=2).sum() > 200  # its plate
+        assert 300 < written[half].sum() < 3000
+    assert not (drawn == colour_of(7)).all(axis=2).any()
+
+
+def test_the_background_of_a_drawn_mask_is_the_picture():
+    ids = np.zeros((60, 80), np.uint16)
+    ids[:, 40:] = 65535
+    names = {0: 'background', 1: 'thing'}
+    assert (draw_mask(grey(80, 60), ids, names) == GREY).all()
 
 
 def test_depth_runs_from_yellow_to_violet_and_no_reading_is_grey():

@@ -4,10 +4,11 @@ import numpy as np
 from perception_nodes.core.segmentation import (
     class_edges,
     labelled_points,
+    PaintedInstances,
     SegmentationParams,
     Segmenter,
 )
-from perception_nodes.core.types import CameraIntrinsics, SegmentationMask
+from perception_nodes.core.types import CameraIntrinsics, Detections, Masks, SegmentationMask
 import pytest
 
 FRAME = np.zeros((2, 3, 3), np.uint8)
@@ -60,6 +61,36 @@ def test_a_threshold_needs_probabilities():
         Model(gives_confidence=False), SegmentationParams(confidence_threshold=0.5))
     with pytest.raises(ValueError, match="'confidence_threshold' is 0.5, but the model .* to 0"):
         segmenter.segment([FRAME])
+
+
+class Instances:
+    """Finds two overlapping objects and an unlikely one, the better of them second."""
+
+    class_names = {1: 'cup', 2: 'table'}
+    needs_suppression = True
+    has_masks = True
+    keypoints = 0
+
+    def predict_instances(self, frames, select):
+        boxes = np.array([[0, 0, 3, 2], [1, 0, 2, 2], [0, 0, 1, 1]], np.float32)
+        found = Detections(
+            boxes, np.array([0.5, 0.75, 0.1], np.float32), np.array([2, 1, 1]), masks=Masks(
+                (np.ones((1, 3), bool), np.ones((2, 1), bool), np.ones((1, 1), bool)),
+                np.array([[0, 0], [0, 1], [0, 0]]), (2, 3)))
+        return [found[select(found)] for _ in frames]
+
+
+@pytest.mark.parametrize(('names', 'rest', 'dtype'), [
+    ({0: 'background'}, 0, np.uint8), ({}, 255, np.uint8), ({300: 'background'}, 300, np.uint16),
+    ({300: 'ghost'}, 65535, np.uint16)])
+def test_instances_are_painted_best_last(names, rest, dtype):
+    """The rest becomes the background class, or void where there is none."""
+    model = PaintedInstances(Instances(), Instances.class_names | names)
+    first, second = model.predict([FRAME, FRAME], confidence=True)
+    assert first.ids.tolist() == second.ids.tolist() == [[2, 1, 2], [rest, 1, rest]]
+    assert first.ids.dtype == dtype
+    assert first.confidence.tolist() == [[0.5, 0.75, 0.5], [1.0, 0.75, 1.0]]
+    assert model.predict([FRAME])[0].confidence is None
 
 
 def test_edges_are_one_pixel_wide():

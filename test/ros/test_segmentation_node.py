@@ -182,7 +182,7 @@ def test_bad_images_are_counted_and_explained_and_the_node_lives(graph, segmenta
     ({'classes': '{0: red, 1: green}'}, (), 'with the 2 classes of the manifest it must be'),
     ({}, ('input_size:=[32, 32]',), 'the network takes images of shape (3, 48, 64) only'),
     ({'output': 'ids'}, ('confidence_threshold:=0.5',), 'gives classes without probabilities'),
-    ({'name': 'coco_ssdlite_mobilenet_v2'}, (), 'a segmentation model is needed'),
+    ({'name': 'coco_ssdlite_mobilenet_v2'}, (), 'a model for segmentation is needed'),
 ])
 def test_what_does_not_fit_is_said_at_configure(segmentation, graph, says, model, parameters,
                                                 sentence):
