@@ -102,7 +102,7 @@ def lift(
         measured.append(values)
         counts.append(count)
     index = np.array(rows, np.int64)
-    values = np.array(measured).reshape(len(rows), 8)
+    values = np.array(measured).reshape(len(rows), 11)
     rotations = _turned(axes[index], values[:, 6])
     centers = np.einsum('nij,nj->ni', rotations, values[:, :3])
     return Detections3D(
@@ -110,7 +110,8 @@ def lift(
         _covariances(centers, rotations, values, np.array(counts), intrinsics, upright=upright),
         detections.scores[index], detections.class_ids[index], index,
         ('depth' if masks is None else 'mask_depth',) * len(rows),
-        None if detections.object_ids is None else detections.object_ids[index], tuple(rejected))
+        None if detections.object_ids is None else detections.object_ids[index], tuple(rejected),
+        values[:, 8:])
 
 
 def lift_on_ground(
@@ -155,7 +156,8 @@ def lift_on_ground(
         np.array([box[3] for box in boxes]).reshape(n, 3),
         np.array([box[4] for box in boxes]).reshape(n, 6, 6), detections.scores[rows],
         detections.class_ids[rows], rows, ('ground_contact',) * n,
-        None if detections.object_ids is None else detections.object_ids[rows], tuple(rejected))
+        None if detections.object_ids is None else detections.object_ids[rows], tuple(rejected),
+        np.array([box[5] for box in boxes]).reshape(n, 3))
 
 
 def _no_contact(
@@ -179,7 +181,7 @@ def _standing_box(
     camera_height_m: float,
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """
-    Return centre, rotation, size and covariance of a box on the ground.
+    Return centre, rotation, size, covariance, and deviations of the size, of a box on the ground.
 
     :param rays: (4, 3) through the middle, left and right of its lower edge and the middle top.
     """
@@ -199,7 +201,10 @@ def _standing_box(
     spread = np.diag([along**2 + width**2 / 12.0, across**2, across**2])
     covariance[:3, :3] = rotation @ spread @ rotation.T
     covariance[3:, 3:] = np.outer(up, up) * (np.pi / 2.0) ** 2 / 12.0  # the turn is not known
-    return center, rotation, np.array([width, width, height]), covariance
+    guessed, edges = width / math.sqrt(12.0), math.sqrt(2.0) * across
+    deviations = np.array([guessed, edges, math.hypot(
+        edges, along * (height - camera_height_m) / max(distance, 1e-6))])
+    return center, rotation, np.array([width, width, height]), covariance, deviations
 
 
 class _NoObjectError(Exception):
@@ -293,7 +298,8 @@ def _measure(
     lost = 1.25 if region.masked else 0.25
     values = surfaces.extents(
         points, upright, foot, surfaces.noise_m(labels, z, best),
-        lost * distance_m / intrinsics.fx, lost * distance_m / intrinsics.fy)
+        lost * distance_m / intrinsics.fx, lost * distance_m / intrinsics.fy,
+        distance_m / intrinsics.fx)
     return values, count * per_reading
 
 

@@ -12,6 +12,7 @@ import numpy as np
 NOISE_PER_M = 0.0014
 
 _TURN_POINTS = 250
+_FACE = 0.4  # of a reading's deviation: how well the place of a face is known
 
 
 @njit(cache=True)
@@ -342,7 +343,7 @@ def noise_m(labels, z, best):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def extents(points, level, foot, noise, lost_x, lost_y):  # type: ignore[no-untyped-def]
+def extents(points, level, foot, noise, lost_x, lost_y, pixel):  # type: ignore[no-untyped-def]
     """
     Measure the box around points.
 
@@ -352,8 +353,9 @@ def extents(points, level, foot, noise, lost_x, lost_y):  # type: ignore[no-unty
     :param noise: Standard deviation of a reading, metres.
     :param lost_x: How far, across the view, the outermost readings lie within the edge, metres.
     :param lost_y: The same along the image's columns.
-    :return: (8,) centre (3) and size (3) along the turned axes, turn, and how much of the first
-        extent is a guess.
+    :param pixel: What a pixel is wide at the object's distance, metres.
+    :return: (11,) centre (3) and size (3) along the turned axes, turn, how much of the first
+        extent is a guess, and the standard deviations of the size (3).
     """
     n = points.shape[1]
     turn = _turn(points) if level else 0.0
@@ -381,25 +383,40 @@ def extents(points, level, foot, noise, lost_x, lost_y):  # type: ignore[no-unty
         if high[k] - low[k] > near + far:
             low[k] += near if slant > 0.0 else far
             high[k] -= far if slant > 0.0 else near
-    low[1] -= lost_x
-    high[1] += lost_x
-    high[2] += lost_y
-    low[2] = low[2] - lost_y if np.isnan(foot) else min(foot, high[2])
+    distance /= n
+    seen = high[0] - low[0]
+    # an end that shows a face, some pixels wide, is where the face is; an outline lost a part of
+    # a pixel, and lies anywhere in another
+    wide = 3.0 * pixel * distance
+    near_1, far_1, top = low[1] * seen > wide, -high[1] * seen > wide, -high[2] * seen > wide
+    if not near_1:
+        low[1] -= lost_x
+    if not far_1:
+        high[1] += lost_x
+    if not top:
+        high[2] += lost_y
+    standing = not np.isnan(foot)
+    low[2] = min(foot, high[2]) if standing else low[2] - lost_y
     # one upright face: how far it goes back is not to be seen
-    seen, guessed = high[0] - low[0], 0.0
+    guessed = 0.0
     single = seen < max(0.01, 4.0 * noise, 0.05 * (high[1] - low[1]))
     # the far edge is foreshortened: that of the top seen from above, or that of a side
-    distance /= n
     slant = -high[2] / distance if high[2] < 0.0 else abs(view[1]) / (n * distance)
     high[0] += lost_y / max(slant, 0.1)
     if single:
         guessed = max(min(high[1] - low[1], high[2] - low[2]) - seen, 0.0)
         high[0] = low[0] + seen + guessed
-    values = np.empty(8)
+    values = np.empty(11)
     for k in range(3):
         values[k] = 0.5 * (low[k] + high[k])
         values[3 + k] = high[k] - low[k]
     values[6], values[7] = turn, guessed
+    face = _FACE * noise
+    outline = np.hypot(0.2 * pixel + 0.25 * lost_x, face)
+    values[8] = np.sqrt(face**2 + (outline / max(slant, 0.1)) ** 2 + guessed**2 / 12.0)
+    values[9] = np.sqrt((face if near_1 else outline) ** 2 + (face if far_1 else outline) ** 2)
+    values[10] = np.sqrt((face if top else outline) ** 2
+                         + (face if standing else outline) ** 2)
     return values
 
 

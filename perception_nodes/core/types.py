@@ -1,5 +1,6 @@
 """Plain data that flows through the package: frozen, checked once, numpy inside."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 import math
 from typing import Any
@@ -328,6 +329,8 @@ class Detections3D:
     methods: tuple[str, ...]  # 'depth', 'mask_depth' or 'ground_contact'
     object_ids: npt.NDArray[np.int64] | None = None  # (N,) tracks, or instances of ground truth
     rejected: tuple[tuple[int, str], ...] = ()  # row of the 2D detection, and the sentence why not
+    # (N, 3) standard deviations of the sizes; None where they are not known
+    size_stds_m: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.methods)
@@ -339,6 +342,9 @@ class Detections3D:
             raise ValueError(f'boxes in space have arrays of shapes {shapes}; expected {expected}')
         if self.object_ids is not None and self.object_ids.shape != (n,):
             raise ValueError(f'{n} boxes have object ids of shape {self.object_ids.shape}')
+        if self.size_stds_m is not None and self.size_stds_m.shape != (n, 3):
+            raise ValueError(
+                f'{n} boxes have deviations of their sizes of shape {self.size_stds_m.shape}')
 
     def __len__(self) -> int:
         return len(self.methods)
@@ -373,6 +379,8 @@ class GraspCandidates:
     scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
     class_ids: npt.NDArray[np.int64]  # (N,) of what is held, -1 unknown
     why_none: str = ''  # the sentence, where there are none
+    # by the reason why not: (M, 3) places in the camera's frame; only where they were asked for
+    rejected_m: Mapping[str, npt.NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -394,4 +402,4 @@ class GraspCandidates:
     def __getitem__(self, keep: Any) -> 'GraspCandidates':
         return GraspCandidates(
             self.camera_from_grasp[keep], self.openings_m[keep], self.scores[keep],
-            self.class_ids[keep], self.why_none)
+            self.class_ids[keep], self.why_none, self.rejected_m)

@@ -224,6 +224,48 @@ def test_covariance_grows_with_distance():
     assert deviations[1] > 1.5 * deviations[0]
 
 
+@pytest.mark.parametrize('masked', [False, True])
+def test_the_true_size_lies_within_two_deviations(masked):
+    """
+    For 95 % of sizes of a cube that is known, from 0.5 to 2.5 m, and no wider than need be.
+
+    Depth is as noisy as a structured-light camera's, and the cube lies anywhere in its pixels.
+    """
+    camera = CameraIntrinsics(320, 240, 262.5, 262.5, 159.5, 119.5)
+    rng = np.random.default_rng(8)
+    errors_m, deviations_m = [], []
+    for distance_m in (0.5, 0.8, 1.2, 1.8, 2.5):
+        for yaw_deg in (-40.0, -10.0, 15.0, 35.0):
+            side = 0.1 if distance_m < 1.0 else 0.2
+            height_m = rng.uniform(0.4, 0.7) * distance_m
+            ahead_m = math.sqrt(distance_m**2 - height_m**2)
+            truth = Box((ahead_m, rng.uniform(-0.1, 0.1), side / 2), (side,) * 3, yaw_deg)
+            pitch_deg = math.degrees(math.asin(height_m / distance_m))
+            scene = Scene(looking((0, 0, height_m), pitch_deg), [truth], camera, wall_x=6.0)
+            perfect_m = scene.depth_m
+            for _ in range(4):
+                noise_m = rng.normal(0.0, 0.0014, perfect_m.shape) * perfect_m**2
+                scene.depth_m = (perfect_m + noise_m).astype(np.float32)
+                found = scene.lifted(mask=scene.nearest == 0 if masked else None)
+                errors_m.append(found.sizes_m[0] - side)
+                deviations_m.append(found.size_stds_m[0])
+    errors, deviations = np.array(errors_m), np.array(deviations_m)
+    within = (np.abs(errors) < 2.0 * deviations).mean(axis=0)
+    assert (within >= 0.9).all()
+    assert within.mean() >= 0.95
+    assert (deviations.mean(axis=0) < 4.0 * np.sqrt((errors**2).mean(axis=0))).all()
+    near, far = deviations[:16].mean(axis=0), deviations[-16:].mean(axis=0)
+    assert (near < 0.004).all()
+    assert (far > 3.0 * near).all()
+
+
+def test_the_size_of_what_is_not_seen_is_uncertain():
+    """How far a single face goes back is a guess."""
+    found = Scene(looking((0, 0, 0.12), 0), [cube(1.2)]).lifted()
+    assert found.size_stds_m[0, 0] == pytest.approx(0.2 / math.sqrt(12.0), rel=0.05)
+    assert (found.size_stds_m[0, 1:] < 3e-3).all()
+
+
 def test_without_gravity_boxes_are_aligned_with_the_camera():
     truth = cube(1.2)
     scene = Scene(looking((0, 0, 0.1), 0), [truth])
@@ -364,6 +406,8 @@ def test_from_the_ground_far_boxes_are_less_certain():
             detections([foot[0] - 5, foot[1] - 60, foot[0] + 5, foot[1]]), VGA, up, 1.0, PARAMS)
         width = found.sizes_m[0, 1]
         assert found.centers_m[0, 2] == pytest.approx(distance + width / 2, abs=0.01)
+        assert found.size_stds_m[0] == pytest.approx(
+            [width / math.sqrt(12.0), *[math.sqrt(8.0) * distance / 525.0] * 2], rel=0.25)
         deviations.append(math.sqrt(found.covariances[0, 2, 2]))
         expected = math.hypot(2.0 / 525.0 * (distance**2 + 1.0), width / math.sqrt(12.0))
         assert deviations[-1] == pytest.approx(expected, rel=0.01)
