@@ -43,6 +43,7 @@ from perception_nodes.evaluation.mask_datasets import read_masks, SegmentationDa
 from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.results import percentiles, Value, write_results
 from perception_nodes.evaluation.segmentation_scores import pixels_found, tally
+from perception_nodes.sim.classes import CLASS_NAMES, SEGMENTED_NAMES
 from perception_nodes.sim.dataset import DatasetPlan, VERSION
 from perception_nodes.sim.families import FAMILIES, HELD_OUT_FAMILIES
 
@@ -52,6 +53,8 @@ GOALS = {'detection_AP50': 0.70, 'detection_AP': 0.42, 'segmentation_mIoU': 0.70
          'segmenter_hz_1_thread': 10.0}
 # what the JSON calls each split
 _VARIANTS = {'test': '', 'val': 'validation_'}
+_CLASSES = '|'.join({*CLASS_NAMES.values(), *SEGMENTED_NAMES.values()})
+_BY_CLASS = re.compile(f'(detection_AP|detection_AP50|segmentation_IoU)_({_CLASSES})$')
 _SPEED_FRAMES = 60
 _WARM_UP = 3
 _VGA = (640, 480)
@@ -286,14 +289,12 @@ def _named(pattern: str, scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _print(values: Mapping[str, Any]) -> None:
-    """Print test beside validation: figures, then classes."""
-    by_class = re.compile('detection_AP50?_([a-z_]+)|segmentation_IoU_([a-z_]+)')
-    known = {name for name in values if f'{name}_ci_low' in values
-             and not name.startswith('validation_')}
-    classes = [name for name in values if name in known and by_class.fullmatch(name)
-               and f'validation_{name}' in values and 'all_counted' not in name]
-    figures = [name for name in values if name in known and name not in classes]
-    width = max(map(len, (*figures, *classes)))
+    """Print test beside validation: figures, then AP50 and IoU of each class."""
+    known = [name for name in values
+             if f'{name}_ci_low' in values and not name.startswith('validation_')]
+    figures = [name for name in known if not _BY_CLASS.match(name)]
+    classes = [name for name in known if _BY_CLASS.match(name) and '_AP_' not in name]
+    width = max(map(len, known))
     for title, names in (('figures', figures), ('by class', classes)):
         print(f'{title:{width}}    test  (95 % interval)   validation')
         for name in names:

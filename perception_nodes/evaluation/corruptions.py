@@ -58,4 +58,4 @@ def _rounded(values: npt.NDArray[np.float64]) -> Pixels:
 
 
 CORRUPTIONS: Mapping[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
-    'blur': _blurred, 'noise': _noisy, 'dark': _darkened, 'JPEG': _compressed}
+    'blur': _blurred, 'noise': _noisy, 'dark': _darkened, 'jpeg': _compressed}
