@@ -1,25 +1,18 @@
 """Torchvision's segmenters by their names there, with weights from a local file."""
 
-from collections.abc import Sequence
 import difflib
 import logging
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from perception_nodes.backends.preprocess import network_input, smallest_letterbox
-from perception_nodes.backends.segmentation import MaskReader
 from perception_nodes.backends.torch_runtime import (
     check_class_count,
     choose_device,
     fill,
-    image_tensor,
-    inference,
     load_state_dict,
 )
+from perception_nodes.backends.torch_segmenter import TorchSegmenter
 from perception_nodes.backends.torchvision_backend import Uninitialised
 from perception_nodes.core.manifest import ModelEntry
-from perception_nodes.core.types import SegmentationMask
 import torch
 from torchvision.models import get_model, list_models, segmentation
 
@@ -29,50 +22,7 @@ log = logging.getLogger(__name__)
 _AUXILIARY = 'aux_classifier.'
 
 
-class TorchvisionSegmenter:
-    """
-    A network of ``torchvision.models.segmentation``, without the interpolation at its end.
-
-    :raises ValueError: If the manifest's classes do not suit masks.
-    """
-
-    def __init__(self, network: Any, entry: ModelEntry, device: torch.device,
-                 half_precision: bool) -> None:
-        self.class_names = entry.class_names
-        self._reader = MaskReader(entry)
-        self._input = entry.input
-        network.to(memory_format=torch.channels_last)
-        self._network = network.eval().to(device)
-        self._device = device
-        self._half_precision = half_precision
-
-    def predict(
-        self, frames: Sequence[npt.NDArray[np.uint8]], *, confidence: bool = False
-    ) -> list[SegmentationMask]:
-        """Segment each (H, W, 3) uint8 RGB frame; see ``SegmenterModel``."""
-        return [self._predict_one(frame, confidence) for frame in frames]
-
-    def _predict_one(self, rgb: npt.NDArray[np.uint8], confidence: bool) -> SegmentationMask:
-        height, width = rgb.shape[:2]
-        # any size will do: the networks are convolutions throughout
-        spec = smallest_letterbox(width, height, self._input, 1)
-        pixels, resize = network_input(rgb, spec)
-        with inference(self._device, self._half_precision):
-            logits = self._logits(image_tensor(pixels[None], self._device))[0].float()
-        return self._reader.from_logits(
-            logits.contiguous().cpu().numpy(), resize, (spec.width, spec.height), (width, height),
-            confidence=confidence)
-
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the (N, C, h, w) scores before torchvision brings them to the input's size."""
-        features = self._network.backbone(images)
-        if not isinstance(self._network, segmentation.LRASPP):
-            features = features['out']
-        logits: torch.Tensor = self._network.classifier(features)
-        return logits
-
-
-def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> TorchvisionSegmenter:
+def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> TorchSegmenter:
     """Load a segmentation model; see :func:`perception_nodes.backends.registry.load_model`."""
     place = choose_device(device, half_precision)
     state = {name: tensor for name, tensor in load_state_dict(entry.verified_path()).items()
@@ -81,19 +31,36 @@ def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> Torc
         network = _network(entry)
         check_class_count(network, state, entry.class_names)
         fill(network, state, entry.architecture)
-        segmenter = TorchvisionSegmenter(network, entry, place, half_precision)
+        segmenter = _segmenter(network, entry, place, half_precision)
     except ValueError as error:
         raise ValueError(f"model '{entry.name}': {error}") from error
     log.info("model '%s' runs on %s", entry.name, place)
     return segmenter
 
 
-def untrained_segmenter(entry: ModelEntry) -> TorchvisionSegmenter:
+def untrained_segmenter(entry: ModelEntry) -> TorchSegmenter:
     """Build a network with random weights on the CPU, to measure what it costs."""
     place = choose_device('cpu', False)
     network = get_model(entry.architecture, weights=None, weights_backbone=None,
                         num_classes=max(entry.class_names) + 1)
-    return TorchvisionSegmenter(network, entry, place, False)
+    return _segmenter(network, entry, place, False)
+
+
+def _segmenter(
+    network: torch.nn.Module, entry: ModelEntry, device: torch.device, half_precision: bool
+) -> TorchSegmenter:
+    # convolutions throughout: any input size will do
+    return TorchSegmenter(
+        network, entry, device, half_precision, stride=1, logits=_coarse_logits)
+
+
+def _coarse_logits(network: Any, images: torch.Tensor) -> torch.Tensor:
+    """Return the (N, C, h, w) scores before torchvision brings them to the input's size."""
+    features = network.backbone(images)
+    if not isinstance(network, segmentation.LRASPP):
+        features = features['out']
+    logits: torch.Tensor = network.classifier(features)
+    return logits
 
 
 def architectures() -> list[str]:
