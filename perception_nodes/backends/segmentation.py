@@ -39,13 +39,18 @@ class MaskReader:
     Ids have 8 bits where the largest of them fits, else 16. Void, where there is no class of the
     manifest, is the largest number of that type: 255 or 65535.
 
-    :raises ValueError: If a class id does not fit into 16 bits.
+    :raises ValueError: If a class id does not fit into 16 bits, or the network does not see the
+        whole image.
     """
 
     def __init__(self, entry: ModelEntry) -> None:
         last = max(entry.class_names)
         if last > np.iinfo(np.uint16).max:
             raise ValueError(f'the manifest names class {last}; ids of masks end at 65535')
+        if entry.input.resize == 'center_crop':
+            raise ValueError(
+                'input resize is center_crop, which cuts away pixels that need a class; choose '
+                'stretch or letterbox')
         self._dtype: Any = np.uint8 if last <= np.iinfo(np.uint8).max else np.uint16
         self._void = np.iinfo(self._dtype).max
         self._columns = ScoreColumns(entry.class_names)

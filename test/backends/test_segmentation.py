@@ -150,3 +150,10 @@ def test_what_is_not_a_number_is_refused(reader):
         reader(3).from_logits(logits, WHOLE, (8, 8), (8, 8))
     with pytest.raises(ValueError, match='class 70000; ids of masks end at 65535'):
         reader({0: 'a', 70000: 'b'})
+
+
+def test_a_network_that_sees_the_middle_only_is_refused(make_entry):
+    """Classes of pixels that it never saw would be guesses."""
+    entry = make_entry(Path('absent'), 'onnxruntime', resize='center_crop')
+    with pytest.raises(ValueError, match='center_crop, which cuts away .* stretch or letterbox'):
+        MaskReader(entry)
