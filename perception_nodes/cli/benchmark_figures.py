@@ -1,13 +1,13 @@
 """From CPU times and latencies to the figures of ``perception benchmark graph``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import math
 import time
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli.benchmark_processes import BEST_EFFORT, HD, picture, VARIANTS, VGA
-from perception_nodes.evaluation.metrics import bootstrap_intervals
+from perception_nodes.evaluation.metrics import scores_with_intervals
 from perception_nodes.evaluation.results import percentiles
 
 # figure: the most that it may be
@@ -75,17 +75,7 @@ def figures(
                 cpu['container'] / cpu['four_processes_tuned'],
         }
 
-    return _with_intervals(score, rounds, seed)
-
-
-def _with_intervals(
-    score: Callable[[npt.NDArray[np.int64]], Mapping[str, float]], n: int, seed: int
-) -> dict[str, float]:
-    values = score(np.ones(n, np.int64))
-    intervals = bootstrap_intervals(score, n, seed)
-    return {key: value for name in values for key, value in (
-        (name, values[name]), (f'{name}_ci_low', intervals[name][0]),
-        (f'{name}_ci_high', intervals[name][1]))}
+    return scores_with_intervals(score, np.arange(rounds), seed)
 
 
 def losses(latencies_ms: Latencies) -> dict[str, float]:

@@ -57,7 +57,8 @@ class SegmentationTask:
         table = Table(
             'By class', 'Intersection over union, the share of the true pixels that are found, '
             'and the share of all pixels; void counts nowhere, a class that neither side has '
-            'stays out of the mean.', ('class', 'IoU', 'found', 'of all pixels'),
+            'stays out of the mean. Boundary F lets contours be off by '
+            f'{BOUNDARY_TOLERANCE:.2%} of the diagonal.', ('class', 'IoU', 'found', 'of all pixels'),
             [(name, (values[f'IoU_{name}'], float(recall[k]), float(shares[k])))
              for k, name in enumerate(names)])
         accuracy = [pixel_accuracy(one) for one in result.confusions]
@@ -65,8 +66,7 @@ class SegmentationTask:
             values, [table], [],
             ConfusionTable('Percent of the pixels of each row.', names, [*names, 'other'], counts),
             self._worst(answers, accuracy),
-            'Pictures with the smallest share of right pixels. Contours may be off by '
-            f'{BOUNDARY_TOLERANCE:.2%} of the diagonal in boundary F.')
+            'Pictures with the smallest share of right pixels.')
 
     def confidence(self, rgb: Pixels) -> tuple[str, Callable[[Pixels], float]]:
         """Return a function that gives the share of pixels with the class they have here."""
