@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from perception_nodes.backends.registry import load_model
 from perception_nodes.conversions.encode import (
     detections_3d_to_msg,
@@ -13,9 +14,11 @@ from perception_nodes.conversions.encode import (
     image_to_msg,
     label_info_to_msg,
 )
+from perception_nodes.conversions.encode_markers import boxes_to_markers_msg, keypoints_to_msg
 from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
 from perception_nodes.core.detection_3d import Detection3DParams
 from perception_nodes.core.instances import detector_for, instance_image
+from perception_nodes.core.keypoints import locate_keypoints
 from perception_nodes.core.localization import locate, warm_up
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.transforms import TransformError
@@ -24,6 +27,7 @@ from perception_nodes.ros.inference_node import InferenceNode, LATCHED
 from perception_nodes.ros.process import run
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,8 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
     """
     Finds objects in the colour image, and with depth or a ground plane also in space.
 
-    Publishes ``~/detections``, ``~/instances`` where the model gives masks, ``~/detections_3d``,
-    ``~/label_info`` and ``~/debug_image``.
+    Publishes ``~/detections``, ``~/detections_3d`` with ``~/markers``, ``~/label_info`` and
+    ``~/debug_image``; ``~/instances`` and ``~/keypoints`` where the model gives them.
     """
 
     Params = DetectionNodeParams
@@ -47,8 +51,10 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
     def load(self) -> ObjectDetector:
         """Load the model that the parameters name."""
         self.detections = self.create_camera_outputs(Detection2DArray, 'detections')
+        in_space = self.params.boxes_3d != 'none'
         self.detections_3d = self.create_camera_outputs(Detection3DArray, 'detections_3d') \
-            if self.params.boxes_3d != 'none' else {}
+            if in_space else {}
+        self.markers = self.create_camera_outputs(MarkerArray, 'markers') if in_space else {}
         self.debug_images = self.create_camera_outputs(Image, 'debug_image')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
@@ -57,6 +63,12 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         self.instances = self.create_camera_outputs(Image, 'instances') \
             if detector.gives_masks else {}
+        self.keypoints = self.create_camera_outputs(MarkerArray, 'keypoints') \
+            if detector.gives_keypoints and p.boxes_3d == 'depth' else {}
+        if detector.gives_keypoints and not self.keypoints:
+            self.get_logger().warning(
+                f"boxes_3d is '{p.boxes_3d}', so key points are seen in the debug image only; "
+                "set it to 'depth' for ~/keypoints")
         detector.detect([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         if p.boxes_3d == 'depth':
             warm_up(p)
@@ -97,10 +109,12 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
                 drawn = draw_detections(frame.rgb, found, self.core.model.class_names)
                 self.debug_images[camera].publish(image_to_msg(drawn, 'rgb8', header))
             if self.detections_3d:
-                self._publish_boxes_in_space(camera, frame, found)
+                self._publish_in_space(camera, frame, found)
 
-    def _publish_boxes_in_space(self, camera: str, frame: RgbdFrame, found: Detections) -> None:
+    def _publish_in_space(self, camera: str, frame: RgbdFrame, found: Detections) -> None:
         try:
+            if found.keypoints is not None and self.keypoints:
+                self._publish_keypoints(camera, frame, found.keypoints)
             boxes, frame_id = locate(
                 found, frame, self.transforms, self.transform_timeout_s, self.params)
         except (ValueError, TransformError) as error:  # the boxes in the image are out already
@@ -108,8 +122,19 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
             return
         for _, reason in boxes.rejected:
             self.get_logger().debug(f'no box in space: {reason}')
-        self.detections_3d[camera].publish(
-            detections_3d_to_msg(boxes, header_to_msg(frame.stamp_ns, frame_id)))
+        header = header_to_msg(frame.stamp_ns, frame_id)
+        self.detections_3d[camera].publish(detections_3d_to_msg(boxes, header))
+        if self.markers[camera].get_subscription_count():
+            self.markers[camera].publish(
+                boxes_to_markers_msg(boxes, self.core.model.class_names, header))
+
+    def _publish_keypoints(
+        self, camera: str, frame: RgbdFrame, keypoints: npt.NDArray[np.float32]
+    ) -> None:
+        if self.keypoints[camera].get_subscription_count():
+            points = locate_keypoints(keypoints, frame, self.params)
+            self.keypoints[camera].publish(
+                keypoints_to_msg(points, header_to_msg(frame.stamp_ns, frame.frame_id)))
 
 
 def main() -> None:

@@ -32,6 +32,9 @@ class DetectionParams(ModelParams):
         'give one box per object ignore it.', ge=0.0, le=1.0, dynamic=True)
     max_detections: int = param(
         100, 'Boxes kept per image, best first.', ge=1, le=65535, dynamic=True)
+    keypoint_score_threshold: float = param(
+        0.5, 'Lowest score of a key point that counts as seen, for models that give key points.',
+        ge=0.0, le=1.0, dynamic=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +65,7 @@ class ObjectDetector:
     """
 
     gives_masks = False
+    gives_keypoints = False
 
     def __init__(self, model: DetectorModel, params: DetectionParams) -> None:
         self.model = model

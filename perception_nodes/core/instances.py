@@ -1,6 +1,7 @@
 """Objects with the pixels that belong to each of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -22,16 +23,26 @@ class InstanceDetector(ObjectDetector):
     def __init__(self, model: InstanceModel, params: DetectionParams) -> None:
         super().__init__(model, params)
         self.gives_masks = model.has_masks
+        self.gives_keypoints = model.keypoints > 0
 
     def detect(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """
         Find objects, with masks or key points where the model gives them.
 
         :param frames: (H, W, 3) uint8 RGB images.
-        :return: One result per frame, in its pixels and clipped to it, best first.
+        :return: One result per frame, in its pixels and clipped to it, best first; a key point
+            that is not seen has NaN for x and y.
         """
         found = self.model.predict_instances(frames, self.select)
-        return [clipped(f, frame) for f, frame in zip(found, frames, strict=True)]
+        return [self._seen(clipped(f, frame)) for f, frame in zip(found, frames, strict=True)]
+
+    def _seen(self, found: Detections) -> Detections:
+        if found.keypoints is None:
+            return found
+        unseen = found.keypoints[..., 2] < self.params.keypoint_score_threshold
+        keypoints = found.keypoints.copy()
+        keypoints[unseen, :2] = np.nan
+        return replace(found, keypoints=keypoints)
 
 
 def detector_for(task: str, model: DetectorModel, params: DetectionParams) -> ObjectDetector:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.instances import instance_image
+from perception_nodes.core.keypoints import skeleton
 from perception_nodes.core.types import BACKGROUND, Detections, Ids
 
 Colour = tuple[int, int, int]
@@ -48,9 +49,10 @@ def draw_detections(
     """
     Draw boxes with name, object number and score; the best ones come to lie on top.
 
-    Masks are laid under them, each object's in a colour of its own. Lines and letters grow with
-    the image. Boxes outside the image, or with a side that is not a number, are left out; of the
-    others the visible part is drawn.
+    Masks are laid under them, each object's in a colour of its own; key points that are seen come
+    to lie over them, joined where COCO joins them. Lines and letters grow with the image. Boxes
+    outside the image, or with a side that is not a number, are left out; of the others the
+    visible part is drawn.
 
     :param rgb: (H, W, 3) uint8.
     :param class_names: Class id to name; an id without a name is shown as its number.
@@ -77,6 +79,9 @@ def draw_detections(
             corners, class_ids, numbers, visible.scores.tolist(), strict=True):
         name = _printable(class_names.get(class_id, f'id {class_id}'))
         _draw_label(picture, name, f'{number} {score:.2f}', box[:2], colour_of(class_id))
+    if visible.keypoints is not None:
+        for i, points in enumerate(visible.keypoints):
+            _draw_keypoints(picture, points, width, colour_of(i))
     return picture
 
 
@@ -186,6 +191,24 @@ def _draw_frame(picture: Pixels, box: Sequence[int], width: int, colour: Colour)
     picture[bottom:bottom + width, left:right + width] = colour
     picture[top:bottom + width, left:left + width] = colour
     picture[top:bottom + width, right:right + width] = colour
+
+
+def _draw_keypoints(
+    picture: Pixels, points: npt.NDArray[np.float32], width: int, colour: Colour
+) -> None:
+    """Draw the points of one object, (K, 3) x, y and score, that lie in the image."""
+    height, image_width = picture.shape[:2]
+    with np.errstate(invalid='ignore'):
+        inside = (points[:, :2] >= 0) & (points[:, :2] < (image_width, height))
+    seen = np.asarray(inside.all(axis=1))
+    places = np.floor(np.where(seen[:, None], points[:, :2], 0)).astype(int).tolist()
+    for one, other in skeleton(len(points)):
+        if seen[one] and seen[other]:
+            cv2.line(picture, places[one], places[other], (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.line(picture, places[one], places[other], colour, width, cv2.LINE_AA)
+    for k in np.flatnonzero(seen).tolist():
+        cv2.circle(picture, places[k], 2 * width, (0, 0, 0), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(picture, places[k], 2 * width - 1, colour, cv2.FILLED, cv2.LINE_AA)
 
 
 def _draw_label(

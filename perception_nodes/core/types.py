@@ -141,7 +141,7 @@ class Detections:
     class_ids: npt.NDArray[np.int64]  # (N,) ids that the model's class_names resolves
     object_ids: npt.NDArray[np.int64] | None = None  # (N,) tracks, or instances of ground truth
     masks: Masks | None = None  # N
-    # (N, K, 3): x and y in the boxes' pixels, score in [0, 1]
+    # (N, K, 3): x and y in the boxes' pixels, NaN where it is not seen; score in [0, 1]
     keypoints: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:

@@ -19,7 +19,8 @@ def masks(*parts, image_shape=(6, 8)):
 def three():
     """Return three objects whose masks and key points tell which is which."""
     boxes = np.array([[1, 1, 5, 4], [3, 2, 9, 5], [0, 0, 2, 2]], np.float32)
-    keypoints = np.arange(3, dtype=np.float32)[:, None, None] * np.ones((3, 2, 3), np.float32)
+    keypoints = np.ones((3, 2, 3), np.float32)
+    keypoints[..., :2] *= np.arange(3)[:, None, None]
     return Detections(
         boxes, np.array([0.6, 0.9, 0.3], np.float32), np.array([1, 1, 2]), np.array([7, 8, 9]),
         masks((1, 1, 3, 4), (2, 3, 3, 5), (0, 0, 2, 2)), keypoints)

@@ -1,5 +1,7 @@
 """Instances over a real graph: masks that agree with the boxes of the same stamp."""
 
+import re
+
 import numpy as np
 from perception_nodes import detection_node
 from perception_nodes.conversions.encode import (
@@ -13,6 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 pytestmark = pytest.mark.graph
 
@@ -38,20 +41,22 @@ models:
 
 
 class PairModel:
-    """Finds the same objects in every frame, with masks that fill their boxes."""
+    """Finds the same objects in every frame, with masks that fill their boxes, and a wrist."""
 
     class_names = {1: 'thing'}
     needs_suppression = True
     has_masks = True
-    keypoints = 0
+    keypoints = 17
 
     def predict_instances(self, frames, select):
         """Return those that ``select`` chooses."""
         boxes = np.array([[c.start, r.start, c.stop, r.stop] for r, c in AREAS], np.float32)
         masks = Masks(tuple(np.ones((r.stop - r.start, c.stop - c.start), bool) for r, c in AREAS),
                       np.array([[r.start, c.start] for r, c in AREAS]), frames[0].shape[:2])
-        found = Detections(
-            boxes, np.array(SCORES, np.float32), np.ones(3, np.int64), masks=masks)
+        keypoints = np.zeros((3, 17, 3), np.float32)
+        keypoints[1, 9] = [74.5, 50.5, 0.8]  # one wrist is seen, of the best
+        found = Detections(boxes, np.array(SCORES, np.float32), np.ones(3, np.int64),
+                           masks=masks, keypoints=keypoints)
         return [found[select(found)] for _ in frames]
 
 
@@ -104,6 +109,13 @@ def rig(graph, monkeypatch, tmp_path):
     rig.node.destroy_node()
 
 
+def wall_with_two_things():
+    """Return a depth image of one face over both objects, 1 m before a wall."""
+    depth_m = np.full((96, 128), 3.0, np.float32)
+    depth_m[24:72, 32:90] = 2.0
+    return depth_m
+
+
 def ids_of(msg):
     """Return (H, W) uint16 pixels."""
     assert (msg.encoding, msg.step) == ('mono16', 2 * msg.width)
@@ -133,13 +145,38 @@ def test_instances_number_the_pixels_of_the_detections(rig):
 def test_masks_part_neighbours_that_touch(rig):
     """One surface, two things: each has the size of its own mask in metres."""
     rig.start(boxes_3d='depth')
-    depth_m = np.full((96, 128), 3.0, np.float32)
-    depth_m[24:72, 32:90] = 2.0
-    rig.publish_until(lambda: any(m.detections for m in rig.space), 'boxes in space', depth_m)
+    rig.publish_until(
+        lambda: any(m.detections for m in rig.space), 'boxes in space', wall_with_two_things())
     found = next(m for m in rig.space if m.detections)
     widths = [d.bbox.size.y for d in found.detections]
     expected = [pixels * 2.0 / CAMERA.fx for pixels in (26, 32)]
     assert widths == pytest.approx(expected, rel=0.06)
+
+
+def test_sizes_and_key_points_are_shown_in_space(rig, graph):
+    """The wrist 2 m ahead, in the camera's frame; sizes with their deviation as text."""
+    rig.start(boxes_3d='depth')
+    keypoints = graph.collect(MarkerArray, '/detection/keypoints')
+    markers = graph.collect(MarkerArray, '/detection/markers')
+    rig.publish_until(lambda: keypoints and markers, 'markers', wall_with_two_things())
+    clearing, wrist = keypoints[0].markers
+    assert clearing.action == Marker.DELETEALL
+    assert (wrist.ns, wrist.id, wrist.header.frame_id) == ('left_wrist', 0, FRAME)
+    place = wrist.pose.position
+    assert (place.x, place.y, place.z) == pytest.approx(
+        ((74.0 - CAMERA.cx) * 2.0 / CAMERA.fx, (50.0 - CAMERA.cy) * 2.0 / CAMERA.fy, 2.0))
+    texts = [m.text for m in markers[0].markers if m.type == Marker.TEXT_VIEW_FACING]
+    assert len(texts) == 2
+    assert all(re.fullmatch(r'thing( x)?( ?\d\.\d{3}±\d\.\d{3}( x)?){3} m', t) for t in texts)
+
+
+def test_without_depth_key_points_are_not_published_and_the_log_says_so(rig, graph, capfd):
+    """Boxes and masks are."""
+    rig.start(boxes_3d='none')
+    rig.publish_until(rig.pairs, 'boxes and instances')
+    assert graph.node.count_publishers('/detection/keypoints') == 0
+    assert "boxes_3d is 'none', so key points are seen in the debug image only" in (
+        capfd.readouterr().err)
 
 
 def test_without_a_reading_of_depth_there_are_still_instances(rig):
