@@ -58,7 +58,8 @@ class SegmentationTask:
             'By class', 'Intersection over union, the share of the true pixels that are found, '
             'and the share of all pixels; void counts nowhere, a class that neither side has '
             'stays out of the mean. Boundary F lets contours be off by '
-            f'{BOUNDARY_TOLERANCE:.2%} of the diagonal.', ('class', 'IoU', 'found', 'of all pixels'),
+            f'{BOUNDARY_TOLERANCE:.2%} of the diagonal.',
+            ('class', 'IoU', 'found', 'of all pixels'),
             [(name, (values[f'IoU_{name}'], float(recall[k]), float(shares[k])))
              for k, name in enumerate(names)])
         accuracy = [pixel_accuracy(one) for one in result.confusions]
