@@ -11,6 +11,9 @@ from perception_nodes.cli.choices import add_choices, run_choice
 
 # name: (module, what it trains)
 TRAININGS = {
+    'classification': ('perception_nodes.cli.train_classification',
+                       'a classifier, on digits or on a folder of pictures per class'),
+    'detection': ('perception_nodes.cli.train_detection', 'a detector, on labelled pictures'),
     'scene': ('perception_nodes.cli.train_scene',
               "the simulator's detector and segmenter, together"),
 }

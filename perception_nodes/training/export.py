@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _OPSET = 17
 _LEAST_VALUES = 64  # small tensors hold strides and limits that must stay exact
 _MANIFEST = 'manifest.yaml'
+_LARGEST_DROP = 0.01  # of a score, by 16-bit weights and the way through the nodes' code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,49 @@ def onnx_difference(network: nn.Module, file: Path, images: npt.NDArray[np.float
             theirs = np.asarray(session.run(None, {name: image[None]})[0])
             worst = max(worst, float(np.abs(ours - theirs).max()))
     return worst
+
+
+def export_safetensors(network: nn.Module, file: Path) -> None:
+    """Write the tensors of a network whose architecture the backend ``own`` knows."""
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().cpu().contiguous()
+             for name, value in network.state_dict().items()}
+    draft = file.with_name(f'.{file.name}.part')
+    save_file(state, str(draft))
+    os.replace(draft, file)
+
+
+def check_scores(trained: Mapping[str, float], exported: Mapping[str, float],
+                 names: Sequence[str]) -> None:
+    """
+    Compare what was trained with what the written file reaches the way nodes use it.
+
+    :param names: Metrics to compare; more is better.
+    :raises ValueError: If the file is worse.
+    """
+    for name in names:
+        log.info('%s: trained %.4f, exported %.4f', name, trained[name], exported[name])
+        if exported[name] < trained[name] - _LARGEST_DROP:
+            raise ValueError(
+                f'the exported file reaches {name} {exported[name]:.3f}, the network '
+                f'{trained[name]:.3f}; it must not be used: report this as a bug')
+
+
+def check_name(folder: Path, name: str, class_names: Mapping[int, str]) -> None:
+    """
+    Refuse to replace a model by one that means other classes.
+
+    :param folder: Where the model is going to be published.
+    :raises ValueError: If the manifest there has such a model, or is broken.
+    """
+    manifest = folder / _MANIFEST
+    found = read_manifest(manifest).get(name) if manifest.is_file() else None
+    if found is not None and dict(found.class_names) != dict(class_names):
+        raise ValueError(
+            f"{manifest} has a model '{name}' whose classes are "
+            f'{", ".join(found.class_names.values())}, but the data set has '
+            f'{", ".join(class_names.values())}; give the new one another name')
 
 
 def publish(trained: Trained, file: Path) -> None:

@@ -88,19 +88,22 @@ class Task(Protocol):
         ...
 
 
-def fit(task: Task, params: LoopParams, folder: Path) -> dict[str, float]:
+def fit(
+    task: Task, params: LoopParams, folder: Path, said: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """
     Train until the epochs are over or patience is, and leave the best weights in the network.
 
     ``folder`` gets ``history.jsonl`` (a line per epoch), ``curves.png``, ``checkpoint.pt`` to go
     on from, ``best.pt``, and TensorBoard's files where that is installed.
 
+    :param said: What the task was told besides; a run is only resumed when it is the same.
     :return: The best validation, with its ``epoch`` and the CPU time of all epochs, ``cpu_s``.
     :raises ValueError: If the folder holds a run of other settings, or a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = choose_device(params.device, False)
-    run = _Run(task, params, folder, device)
+    run = _Run(task, params, folder, device, _settings(params, said or {}))
     run.resume()
     while run.epoch < params.epochs and not run.has_lost_patience:
         run.train_epoch()
@@ -110,10 +113,24 @@ def fit(task: Task, params: LoopParams, folder: Path) -> dict[str, float]:
     return {**run.best, 'cpu_s': run.cpu_s}
 
 
+def is_begun(folder: Path) -> bool:
+    """Return whether a training in this folder would be resumed."""
+    return (folder / _CHECKPOINT).is_file()
+
+
+def scores_now(task: Task) -> str:
+    """Return what the validation says of the network as it is, on the CPU, as a sentence."""
+    device = choose_device('cpu', False)
+    with torch.inference_mode():
+        return _told(task.validate(task.network.to(device).eval(), device))
+
+
 class _Run:
     """A training and how far it has come."""
 
-    def __init__(self, task: Task, params: LoopParams, folder: Path, device: torch.device) -> None:
+    def __init__(self, task: Task, params: LoopParams, folder: Path, device: torch.device,
+                 settings: str) -> None:
+        self._settings = settings
         self._task, self._params, self._folder, self._device = task, params, folder, device
         _seed(params.seed, 0)
         task.network.to(device).to(memory_format=torch.channels_last)
@@ -144,8 +161,7 @@ class _Run:
             self._curves.begin()
             return
         state = _loaded(file)
-        said = _settings(self._params)
-        if state['settings'] != said:
+        if state['settings'] != self._settings:
             raise ValueError(
                 f'{self._folder} holds a training with other settings ({state["settings"]}); '
                 'give the settings it was begun with, or another folder')
@@ -227,7 +243,7 @@ class _Run:
     def _save(self) -> None:
         average = {} if self._average is None else {'average': self._average.state_dict()}
         _save_whole(self._folder / _CHECKPOINT, {
-            'settings': _settings(self._params), 'epoch': self.epoch, 'best': self.best,
+            'settings': self._settings, 'epoch': self.epoch, 'best': self.best,
             'network': self._task.network.state_dict(),
             'optimizer': self._optimizer.state_dict(), 'scaler': self._scaler.state_dict(),
             **average})
@@ -270,8 +286,8 @@ def _rate(epoch: float, params: LoopParams) -> float:
     return rise
 
 
-def _settings(params: LoopParams) -> str:
-    return json.dumps(asdict(params), sort_keys=True)
+def _settings(params: LoopParams, said: Mapping[str, Any]) -> str:
+    return json.dumps({**asdict(params), **said}, sort_keys=True)
 
 
 def _save_whole(file: Path, state: Mapping[str, Any]) -> None:

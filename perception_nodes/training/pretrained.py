@@ -3,6 +3,7 @@
 from perception_nodes.backends.networks.mobilenet_v2 import MobileNetV2
 from perception_nodes.core.manifest import find_model
 import torch
+from torch import nn
 
 SOURCE = 'coco_ssdlite_mobilenet_v2'
 
@@ -33,6 +34,24 @@ def load_coco_trunk(trunk: MobileNetV2) -> None:
                     f'{tuple(layer.weight.shape)}, as a MobileNetV2 has')
             layer.weight.copy_(found[0])
             layer.bias.copy_(found[1])
+
+
+def freeze_early(trunk: MobileNetV2) -> None:
+    """Leave the early trunk as it is: no gradients are computed for it."""
+    for parameter in trunk.early_parameters():
+        parameter.requires_grad_(False)
+
+
+def initialise(trunk: MobileNetV2) -> None:
+    """
+    Draw a trunk to train from scratch.
+
+    Without norms the signal has to keep its size by itself (He et al., 2015).
+    """
+    for layer in trunk.convolutions():
+        nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _constants(graph):  # type: ignore[no-untyped-def]

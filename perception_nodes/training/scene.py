@@ -15,15 +15,15 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.backends.heads import ScoreColumns, yolo_scores
+from perception_nodes.backends.heads import ScoreColumns
 from perception_nodes.backends.networks.scene import SceneDetector, SceneNetwork, SceneSegmenter
-from perception_nodes.core.boxes import non_maximum_suppression
 from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.datasets import read_coco, read_rgb
 from perception_nodes.evaluation.metrics import BoxLabels, coco_average_precision
 from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, mean_iou
 from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT, VOID
-from perception_nodes.training.detection_loss import BoxTargets, detection_loss
+from perception_nodes.training.detection import box_targets, kept_boxes
+from perception_nodes.training.detection_loss import detection_loss
 from perception_nodes.training.pretrained import load_coco_trunk
 import torch
 from torch import nn
@@ -40,7 +40,6 @@ MASK_CLASSES = {i: name for i, name in CLASS_NAMES.items() if i < FIRST_SMALL} |
 MASK_STRIDE = 2  # masks are learned at half size
 _RARE_POWER = 0.35  # how much more a pixel of a rare class counts: its share to minus this
 _MASK_WEIGHT = 1.0
-_LEAST_SCORE, _MAX_IOU, _MAX_BOXES = 0.02, 0.6, 100
 _CHUNK = 50  # frames between two records of progress
 # what the early trunk gives for a frame; channels last, as the convolutions like it
 _FEATURES = {'stride_4': (4, 24), 'stride_8': (8, 32)}
@@ -77,6 +76,7 @@ class SceneTask:
     def __init__(self, train: SceneFrames, val: SceneFrames) -> None:
         self.network = new_network()
         self._train, self._val = train, val
+        self._columns = ScoreColumns(BOX_CLASSES)
         shares = np.bincount(train.masks[::10].ravel(), minlength=256)[:len(MASK_CLASSES)]
         weights = (shares / shares.sum()).clip(1e-4) ** -_RARE_POWER
         self._weights = torch.tensor(weights / weights.mean(), dtype=torch.float32)
@@ -108,7 +108,7 @@ class SceneTask:
         """Return the terms of the boxes and of the masks."""
         frames = self._train
         grid, logits = self.network(*frames.stacked(batch, device))
-        targets = box_targets([frames.labels[i] for i in batch]).to(device)
+        targets = box_targets([frames.labels[i] for i in batch], FIRST_OBJECT).to(device)
         masks = torch.from_numpy(frames.masks[batch].astype(np.int64)).to(device)
         logits = functional.interpolate(
             logits.float(), masks.shape[1:], mode='bilinear', align_corners=False)
@@ -125,7 +125,7 @@ class SceneTask:
             rows = np.arange(first, min(first + 25, len(frames)))
             grid, logits = network(*frames.stacked(rows, device))
             boxes, scores = grid.boxes().cpu().numpy(), grid.logits.sigmoid().cpu().numpy()
-            found += [_kept(b, s) for b, s in zip(boxes, scores, strict=True)]
+            found += [kept_boxes(b, s, self._columns) for b, s in zip(boxes, scores, strict=True)]
             guessed[rows] = functional.interpolate(
                 logits, guessed.shape[1:], mode='bilinear').argmax(1).cpu().numpy()
         scores = coco_average_precision(frames.labels, found)
@@ -192,20 +192,6 @@ def prepare(root: Path, split: str, cache: Path) -> SceneFrames:
     return SceneFrames(kept, masks, [image.labels for image in dataset.images], files)
 
 
-def box_targets(labels: Sequence[BoxLabels]) -> BoxTargets:
-    """Return the true boxes of some pictures, whose ids count from the first box class."""
-    most = max(1, *(len(found) for found in labels))
-    boxes = np.zeros((len(labels), most, 4), np.float32)
-    columns = np.zeros((len(labels), most), np.int64)
-    wanted, ignored = np.zeros((2, len(labels), most), bool)
-    for k, found in enumerate(labels):
-        n = len(found)
-        boxes[k, :n] = found.boxes_xyxy
-        columns[k, :n] = found.class_ids - FIRST_OBJECT
-        wanted[k, :n], ignored[k, :n] = ~found.ignored, found.ignored
-    return BoxTargets(*map(torch.from_numpy, (boxes, columns, wanted, ignored)))
-
-
 def _early(trunk: Any, files: Sequence[Path], size: tuple[int, int]) -> list[Any]:
     pictures = []
     for file in files:
@@ -228,13 +214,3 @@ def _read_mask(file: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     # the corner that stays is the pixel nearest to the middle of the interpolated logits
     small = ids[::MASK_STRIDE, ::MASK_STRIDE]
     return np.where((small >= FIRST_SMALL) & (small != VOID), FIRST_SMALL, small).astype(np.uint8)
-
-
-def _kept(boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> Detections:
-    """Return the boxes of one picture after suppression."""
-    likely = scores.max(1) >= _LEAST_SCORE
-    table = np.concatenate([
-        (boxes[:, :2] + boxes[:, 2:]) / 2.0, boxes[:, 2:] - boxes[:, :2], scores], 1)[likely]
-    found = yolo_scores(table, ScoreColumns(BOX_CLASSES))
-    return found[non_maximum_suppression(
-        found.boxes_xyxy, found.scores, found.class_ids, _MAX_IOU, _MAX_BOXES)]
