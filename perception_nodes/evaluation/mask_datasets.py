@@ -164,24 +164,27 @@ def read_masks(root: Path, split: str = 'test') -> SegmentationDataset:
 
 def _class_list(root: Path, *, is_camvid: bool) -> tuple[Path, dict[int, str]]:
     """Return where the names stand, and names by the value in the masks."""
-    described = [folder / 'dataset.json' for folder in (root, root.parent)]
-    for file in (path for path in described if path.is_file()):
-        try:
-            content = json.loads(file.read_text(encoding='utf-8'))
-            return file, {int(i): str(name) for i, name in content['classes'].items()}
-        except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{file} has no list of classes: {error}') from error
-    file = root / 'classes.txt'
-    if file.is_file():
-        names = [line.strip() for line in file.read_text(encoding='utf-8').splitlines()]
-        if not names or not all(names) or len(names) > VOID:
-            raise ValueError(
-                f'{file} must have one name per line, from 1 to {VOID} of them and none empty')
-        return file, dict(enumerate(names))
-    if is_camvid:
-        return root, dict(enumerate(CAMVID_CLASSES))
-    raise FileNotFoundError(
-        f'there is no {file}; it holds the name of each class, one per line, from id 0')
+    candidates = (root / 'dataset.json', root.parent / 'dataset.json', root / 'classes.txt')
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        if is_camvid:
+            return root, dict(enumerate(CAMVID_CLASSES))
+        raise FileNotFoundError(
+            f'there is no {candidates[-1]}; it holds the name of each class, one per line, from '
+            'id 0')
+    try:
+        text = file.read_text(encoding='utf-8')
+        if file.suffix == '.txt':
+            names = dict(enumerate(line.strip() for line in text.splitlines()))
+        else:
+            names = {int(i): str(name) for i, name in json.loads(text)['classes'].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{file} has no list of classes: {error}') from error
+    if not names or not all(names.values()) or not all(0 <= i < VOID for i in names):
+        raise ValueError(
+            f'{file} must name from 1 to {VOID} classes, with ids from 0 to {VOID - 1} and no '
+            'empty name')
+    return file, names
 
 
 def _read_grey(path: Path, dtype: type) -> npt.NDArray[Any]:

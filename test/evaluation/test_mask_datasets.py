@@ -110,13 +110,24 @@ def test_missing_parts_are_named(folders):
     with pytest.raises(ValueError, match='images holds no pictures'):
         read_masks(folders)
     (folders / 'classes.txt').write_text('road\n\ncar\n')
-    with pytest.raises(ValueError, match='classes.txt must have one name per line'):
+    with pytest.raises(ValueError, match='classes.txt must name from 1 to 255 classes'):
         read_masks(folders)
     (folders / 'classes.txt').unlink()
     with pytest.raises(FileNotFoundError, match='there is no .*classes.txt'):
         read_masks(folders)
     (folders / 'masks').rmdir()
     with pytest.raises(FileNotFoundError, match='no folder .*masks; a data set of masks has'):
+        read_masks(folders)
+
+
+@pytest.mark.parametrize(('text', 'sentence'), [
+    ('{"classes": {"255": "sky"}}', 'dataset.json must name from 1 to 255 classes'),
+    ('{"classes": ["sky"]}', 'dataset.json has no list of classes'),
+    ('{', 'dataset.json has no list of classes'),
+])
+def test_a_broken_class_list_is_named(folders, text, sentence):
+    (folders / 'dataset.json').write_text(text)
+    with pytest.raises(ValueError, match=sentence):
         read_masks(folders)
 
 
