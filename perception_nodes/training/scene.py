@@ -21,7 +21,13 @@ from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.datasets import read_coco, read_rgb
 from perception_nodes.evaluation.metrics import BoxLabels, coco_average_precision
 from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, mean_iou
-from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT, VOID
+from perception_nodes.sim.classes import (
+    CLASS_NAMES,
+    FIRST_OBJECT,
+    FIRST_SMALL,
+    SEGMENTED_NAMES,
+    VOID,
+)
 from perception_nodes.training.detection import box_targets, kept_boxes
 from perception_nodes.training.detection_loss import detection_loss
 from perception_nodes.training.pretrained import load_coco_trunk
@@ -32,10 +38,8 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-FIRST_SMALL = 8  # from here on, classes are one to the segmenter
 BOX_CLASSES = {i: name for i, name in CLASS_NAMES.items() if i >= FIRST_OBJECT}
-MASK_CLASSES = {i: name for i, name in CLASS_NAMES.items() if i < FIRST_SMALL} | {
-    FIRST_SMALL: 'object'}
+MASK_CLASSES = dict(SEGMENTED_NAMES)
 
 MASK_STRIDE = 2  # masks are learned at half size
 _RARE_POWER = 0.35  # how much more a pixel of a rare class counts: its share to minus this
