@@ -6,7 +6,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
 
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
 
 
 def start_manager(context: LaunchContext) -> list[Node]:

@@ -10,7 +10,7 @@ from launch_ros.actions import Node, SetParameter
 import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
 BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify
                  ('mask', 'segmentation/mask'),  # what the obstacles of the map are
                  ('label_info', 'segmentation/label_info')]

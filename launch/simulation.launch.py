@@ -9,7 +9,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
 READY = ('detection', 'obstacle_map')  # the others' weights are fetched first
 
 

@@ -15,6 +15,7 @@ from perception_nodes.core.types import (
     CameraIntrinsics,
     Detections,
     LaserRanges,
+    OccupancyMap,
     StampedTransform,
     VelocityCommand,
 )
@@ -182,6 +183,17 @@ def boxes_from_msg(msg: Any) -> npt.NDArray[np.float32]:
     return _corners(np.array(rows, np.float64).reshape(-1, 4))
 
 
+def window_from_msg(msg: Any) -> tuple[int, int, int, int] | None:
+    """
+    Convert a ``sensor_msgs/RegionOfInterest`` to left, top, right, bottom in pixels.
+
+    :return: None for the whole image, which a width or height of 0 stands for.
+    """
+    if not (msg.width and msg.height):
+        return None
+    return msg.x_offset, msg.y_offset, msg.x_offset + msg.width, msg.y_offset + msg.height
+
+
 def class_names_from_msg(msg: Any) -> dict[int, str]:
     """Convert a ``vision_msgs/LabelInfo`` to class ids and names."""
     return {int(entry.class_id): str(entry.class_name) for entry in msg.class_map}
@@ -272,6 +284,26 @@ def laser_ranges_from_msg(msg: Any) -> LaserRanges:
             'finite, from 0 on, and range_min the smaller')
     return LaserRanges(
         ranges, first, step, near, far, stamp_ns_from_msg(msg.header.stamp), msg.header.frame_id)
+
+
+def occupancy_from_msg(msg: Any) -> OccupancyMap:
+    """
+    Convert ``nav_msgs/OccupancyGrid`` to a grid along the axes of its frame.
+
+    :raises ValueError: If it is turned in its frame, or the buffer does not fit.
+    """
+    info, turn = msg.info, msg.info.origin.orientation
+    if abs(turn.x) + abs(turn.y) + abs(turn.z) > 1e-6:
+        raise ValueError(
+            f"the map is turned in frame '{msg.header.frame_id}' (quaternion {turn.x:g}, "
+            f'{turn.y:g}, {turn.z:g}, {turn.w:g}); only maps along its axes are read')
+    cells = np.asarray(msg.data, np.int8)
+    if cells.size != info.height * info.width:
+        raise ValueError(
+            f'the map has {cells.size} cells, but its size is {info.width}x{info.height}')
+    return OccupancyMap(
+        cells.reshape(info.height, info.width), info.resolution,
+        (info.origin.position.x, info.origin.position.y), msg.header.frame_id)
 
 
 def transform_from_msg(msg: Any) -> StampedTransform:

@@ -21,7 +21,6 @@ USABLE, TOO_WIDE, NOT_OPPOSED, LEANING, FINGER_HITS, PALM_HITS, SHALLOW = range(
 
 _SLICE_M = 0.003  # above the fingertips, where contact is looked for
 _MOST_ROOM_M = 0.010  # beside the object, that an open finger is given
-_MOST_SAMPLES = 1024
 
 
 class Hand(NamedTuple):
@@ -61,75 +60,123 @@ def candidates(  # type: ignore[no-untyped-def]
     :return: How many were found; at most N.
     """
     rows, columns = top.shape
+    over = top - base
     reach = int(np.ceil(0.5 * np.hypot(rows, columns)))
-    span = min(2 * reach + 1, _MOST_SAMPLES)
-    heights, floors = np.empty(span, np.float32), np.empty(span, np.float32)
-    numbers = np.empty(span, np.int32)
+    heights = np.zeros(2 * reach + 1, np.float32)
+    lowest = hand.lowest_tip + _SLICE_M
     n = 0
     for a in range(angles):
         theta = np.pi * a / angles
         cx, cy = np.cos(theta), np.sin(theta)
         for line in range(-reach, reach + 1, line_step):
             x0, y0 = 0.5 * columns - cy * line, 0.5 * rows + cx * line
-            highest = _profile(
-                top, base, labels, x0, y0, cx, cy, span, heights, floors, numbers)
-            if highest <= 0.0:
-                continue
-            level = hand.lowest_tip
-            while level < highest - 0.5 * hand.min_grip:
-                start = -1
-                peak, owner = 0.0, 0
-                for k in range(span):
-                    above = numbers[k] >= 0 and heights[k] - floors[k] >= level + _SLICE_M
-                    if above:
-                        if start < 0:
-                            start, peak, owner = k, 0.0, 0
-                        if heights[k] - floors[k] > peak:
-                            peak = heights[k] - floors[k]
-                        owner = max(owner, numbers[k])
-                    elif start >= 0:
-                        length = (k - start) * cell
-                        deep = peak - level
-                        if (owner > 0 and start > 0 and n < out.shape[0]
-                                and 0.003 < length < 1.5 * hand.max_opening
-                                and deep < hand.finger_depth):
-                            middle = 0.5 * (start + k) - span // 2
-                            row = out[n]
-                            for column in range(COLUMNS):
-                                row[column] = 0.0
-                            row[X], row[Y] = x0 + cx * middle, y0 + cy * middle
-                            row[TIP], row[GRIP] = level + floors[(start + k) // 2], deep
-                            row[WIDTH] = row[OPENING] = length
-                            row[ANGLE], row[OBJECT] = theta, owner
-                            n += 1
-                            if deep < hand.min_grip:
-                                row[REASON] = SHALLOW
-                            elif length > hand.max_opening + 2.0 * cell:
-                                row[REASON] = TOO_WIDE
-                            else:
-                                _judge(top, upper, known, cx, cy, 0.5 * (k - start), cell, hand,
-                                       row)
-                        start = -1
-                level += level_step
+            k, end = _profile(over, x0, y0, cx, cy, heights)
+            while k < end:
+                if heights[k] < lowest:
+                    k += 1
+                    continue
+                first, highest = k, heights[k]
+                while k < end and heights[k] >= lowest:
+                    highest = max(highest, heights[k])
+                    k += 1
+                level = hand.lowest_tip
+                while level < highest - 0.5 * hand.min_grip:
+                    n = _cut(
+                        top, upper, known, base, labels, heights, first, k, level, x0, y0, cx, cy,
+                        theta, cell, hand, out, n)
+                    level += level_step
     return n
 
 
 @njit(cache=True, error_model='numpy')
-def _profile(  # type: ignore[no-untyped-def]
-    top, base, labels, x0, y0, cx, cy, span, heights, floors, numbers,
+def _profile(over, x0, y0, cx, cy, heights):  # type: ignore[no-untyped-def]
+    """Sample heights over the support along a line; return the part that is on the map."""
+    first, last = 0, 0
+    half = len(heights) // 2
+    for k in range(len(heights)):
+        i, j, inside = _cell(over.shape, x0 + cx * (k - half), y0 + cy * (k - half))
+        if inside:
+            heights[k] = over[i, j]
+            last = k + 1
+        elif last == 0:
+            first = k + 1
+        else:
+            break
+    return first, last
+
+
+@njit(cache=True, error_model='numpy')
+def _cut(  # type: ignore[no-untyped-def]
+    top, upper, known, base, labels, heights, first, last, level, x0, y0, cx, cy, theta, cell,
+    hand, out, n,
 ):
-    """Sample the map along a line; return how high its objects are over the support."""
-    highest = 0.0
-    for k in range(span):
-        s = k - span // 2
-        i, j, inside = _cell(top.shape, x0 + cx * s, y0 + cy * s)
-        if not inside:
-            numbers[k] = -1
+    """Judge every stretch of a part of a line that stands above one level; return their end."""
+    start, summit, half = -1, first, len(heights) // 2
+    for k in range(first, last + 1):
+        if k < last and heights[k] >= level + _SLICE_M:
+            if start < 0:
+                start, summit = k, k
+            if heights[k] > heights[summit]:
+                summit = k
             continue
-        heights[k], floors[k], numbers[k] = top[i, j], base[i, j], labels[i, j]
-        if numbers[k] > 0:
-            highest = max(highest, heights[k] - floors[k])
-    return highest
+        if start < 0 or n == out.shape[0]:
+            continue
+        length, deep = (k - start) * cell, heights[summit] - level
+        if 0.003 < length < 1.5 * hand.max_opening and deep < hand.finger_depth:
+            i, j, _ = _cell(base.shape, x0 + cx * (summit - half), y0 + cy * (summit - half))
+            if labels[i, j] > 0:
+                row = out[n]
+                row[:] = 0.0
+                middle = 0.5 * (start + k - 1) - half
+                row[X], row[Y] = x0 + cx * middle, y0 + cy * middle
+                row[TIP], row[GRIP] = level + base[i, j], deep
+                row[WIDTH] = row[OPENING] = length
+                row[ANGLE], row[OBJECT] = theta, labels[i, j]
+                n += 1
+                if deep < hand.min_grip:
+                    row[REASON] = SHALLOW
+                elif length > hand.max_opening + 2.0 * cell:
+                    row[REASON] = TOO_WIDE
+                else:
+                    _judge(top, upper, known, cx, cy, 0.5 * (k - start), cell, hand, row)
+        start = -1
+    return n
+
+
+@njit(cache=True)
+def unlike(  # type: ignore[no-untyped-def]
+    centres, closing, owners, order, most, most_of_one, place, cosine,
+):
+    """
+    Return the first of an order, without those like an earlier one.
+
+    :param centres: (N, 3) places of grasps.
+    :param closing: (N, 3) unit vectors; a hand is the same after half a turn.
+    :param owners: (N,) objects, from 0.
+    :param most: How many are wanted; ``most_of_one`` of one object.
+    :param place: Grasps nearer than this, with closing directions of ``cosine`` or more between
+        them, are alike.
+    """
+    kept = np.empty(most, np.int64)
+    taken = np.zeros(owners.max() + 1, np.int64)
+    n = 0
+    for k in order:
+        fresh = taken[owners[k]] < most_of_one
+        for m in range(n):
+            far, along = 0.0, 0.0
+            for axis in range(3):
+                far += (centres[k, axis] - centres[kept[m], axis]) ** 2
+                along += closing[k, axis] * closing[kept[m], axis]
+            if far < place * place and abs(along) > cosine:
+                fresh = False
+                break
+        if fresh:
+            kept[n] = k
+            taken[owners[k]] += 1
+            n += 1
+            if n == most:
+                break
+    return kept[:n]
 
 
 @njit(cache=True, error_model='numpy')
@@ -171,7 +218,8 @@ def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no
     for side in range(2):
         sign = 1.0 - 2.0 * side
         contact[side], slope[side] = _contour(
-            top, x, y, sign * cx, sign * cy, level, half, half + 0.012 / cell, edges[side])
+            top, x, y, sign * cx, sign * cy, level, half, half + 0.012 / cell,
+            hand.friction, edges[side])
         if contact[side] < 0.0 or abs(slope[side]) > hand.friction:
             row[REASON] = NOT_OPPOSED
             return
@@ -217,7 +265,9 @@ def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no
 
 
 @njit(cache=True, error_model='numpy')
-def _contour(top, x, y, dx, dy, level, half, outer, edges):  # type: ignore[no-untyped-def]
+def _contour(  # type: ignore[no-untyped-def]
+    top, x, y, dx, dy, level, half, outer, friction, edges,
+):
     """
     Find one side's contour under the width of a finger.
 
@@ -225,6 +275,11 @@ def _contour(top, x, y, dx, dy, level, half, outer, edges):  # type: ignore[no-u
     :return: The farthest (where the finger touches; -1 without any), and the contour's slope.
     """
     middle = len(edges) // 2
+    # most candidates are cut askew, which both ends tell
+    first = _edge(top, x + dy * middle, y - dx * middle, dx, dy, level, half, outer)
+    last = _edge(top, x - dy * middle, y + dx * middle, dx, dy, level, half, outer)
+    if first > 0.0 and last > 0.0 and abs(last - first) > 1.3 * friction * 2.0 * middle:
+        return 0.0, (last - first) / (2.0 * middle)
     sum_b, sum_bb, sum_e, sum_be, count, widest = 0.0, 0.0, 0.0, 0.0, 0, -1.0
     for n in range(len(edges)):
         b = float(n - middle)

@@ -1,14 +1,19 @@
 """Grasps for a parallel gripper from one depth image, by geometry alone."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import grasp_kernels as kernels
-from perception_nodes.core.geometry import pixel_rays, project, read_only, transform_points
+from perception_nodes.core.geometry import (
+    pixel_rays,
+    project,
+    read_only,
+    transform_points,
+    up_in_camera,
+)
 from perception_nodes.core.height_map import (
     approach_frame,
     find_support,
@@ -21,13 +26,12 @@ from perception_nodes.core.height_map import (
 )
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.protocols import GraspScorer
-from perception_nodes.core.types import CameraIntrinsics, GraspCandidates, RgbdFrame
+from perception_nodes.core.types import CameraIntrinsics, Detections, GraspCandidates, RgbdFrame
 
 REASONS = ('usable', 'too_wide', 'not_opposed', 'leaning', 'finger_collision', 'palm_collision',
            'too_shallow')
 _MOST_CANDIDATES = 60_000
-_LINE_STEP = 2  # cells between the lines that are searched
-_LEVEL_STEP_M = 0.006
+_LEVEL_STEP_M = 0.008
 _OBJECT_STEP_M = 0.02  # in height between neighbouring cells, that divides objects
 _LEAST_CELLS = 6  # of an object
 _MARGIN_M = 0.07  # of the map around objects, where fingers and palm go
@@ -35,8 +39,11 @@ _WIDEST_MAP_M = 1.2
 _LEAST_GRIP_M, _LOWEST_TIP_M = 0.008, 0.004
 _CM = 300  # half the width of the search for objects, centimetres
 _TILT_AZIMUTHS = 4
+# what a learned scorer is shown, beyond what the geometry alone would dare
+_RELAXED_FRICTION, _RELAXED_CLEARANCE = 2.0, 0.25
+_LEAST_PER_OBJECT = 3  # grasps that one object may have, however many objects there are
 # grasps nearer than both to a better one say nothing new
-_SAME_PLACE_M, _SAME_TURN_RAD = 0.01, math.radians(25.0)
+_SAME_PLACE_M, _SAME_TURN_COS = 0.01, math.cos(math.radians(25.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +90,21 @@ class GraspContext:
     up: npt.NDArray[np.float64] | None = None  # (3,) against gravity, in the camera's frame
     camera_height_m: float | None = None  # over the support; depth is scaled to agree
     window_xyxy: tuple[int, int, int, int] | None = None  # pixels that objects must be in
-    instances: npt.NDArray[np.uint16] | None = None  # (H, W), 0 for none
-    class_of_instance: Mapping[int, int] | None = None
+    detections: Detections | None = None  # of this image, that name what is grasped
+
+    @classmethod
+    def of_pose(
+        cls, level_from_camera: npt.NDArray[np.float64], support_height_m: float | None = None
+    ) -> 'GraspContext':
+        """
+        Return what the pose of the camera tells.
+
+        :param level_from_camera: (4, 4) transform into a frame whose z axis points up.
+        :param support_height_m: Of the support plane in that frame, if known.
+        """
+        height_m = None if support_height_m is None else (
+            float(level_from_camera[2, 3]) - support_height_m)
+        return cls(up=up_in_camera(level_from_camera), camera_height_m=height_m)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +132,10 @@ class GraspPlan:
         places[:, :2] = places[:, :2] * self.heights.cell_m + self.heights.origin_m
         return places
 
+    def openings_m(self, keep: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Return how far the hand opens for some candidates."""
+        return self.rows[keep, kernels.OPENING]
+
     def poses(self, keep: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Return (N, 4, 4) camera_from_grasp of some candidates."""
         rows = self.rows[keep]
@@ -137,18 +161,21 @@ class GraspPlanner:
         self.scorer = scorer
 
     def propose(
-        self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
+        self, frame: RgbdFrame, context: GraspContext = GraspContext(),  # noqa: B008
+        *, with_rejected: bool = False,
     ) -> GraspCandidates:
         """
         Find grasps in one frame, best first and no two alike, or say why there are none.
 
+        :param with_rejected: Whether the candidates that were ruled out are wanted too.
         :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
         """
         try:
             plans = self.plans(frame, context)
         except NoSupportError as error:
             return GraspCandidates.none(str(error))
-        return self.best(plans, context, frame.intrinsics)
+        found = self._best(plans, frame, context)
+        return replace(found, rejected_m=_rejected(plans)) if with_rejected else found
 
     def plans(
         self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
@@ -167,23 +194,24 @@ class GraspPlanner:
         return [self._plan(clean, frame.intrinsics, support, camera_from_map, context)
                 for camera_from_map in self._approaches(support)]
 
-    def best(
-        self, plans: list[GraspPlan], context: GraspContext,
-        intrinsics: CameraIntrinsics | None = None,
+    def _best(
+        self, plans: list[GraspPlan], frame: RgbdFrame, context: GraspContext
     ) -> GraspCandidates:
-        """Choose from plans; see :meth:`propose`."""
-        owners = np.concatenate([np.full(len(plan.usable), n) for n, plan in enumerate(plans)])
-        rows = np.concatenate([plan.usable for plan in plans])
+        rows = np.concatenate([plan.rows[plan.usable] for plan in plans])
         if len(rows) == 0:
             return GraspCandidates.none(_why_none(plans))
         scores = np.concatenate([plan.scores[plan.usable] for plan in plans])
         poses = np.concatenate([plan.poses(plan.usable) for plan in plans])
-        order = _unlike(poses, np.argsort(-scores, kind='stable'), self.params.max_grasps)
-        openings = np.array(
-            [plans[owners[n]].rows[rows[n], kernels.OPENING] for n in order], np.float32)
+        _, owners = np.unique(rows[:, kernels.OBJECT], return_inverse=True)
+        most = self.params.max_grasps
+        order = kernels.unlike(
+            np.ascontiguousarray(poses[:, :3, 3]), np.ascontiguousarray(poses[:, :3, 1]), owners,
+            np.argsort(-scores, kind='stable'), most,
+            max(_LEAST_PER_OBJECT, math.ceil(most / (owners.max() + 1))), _SAME_PLACE_M,
+            _SAME_TURN_COS)
         return GraspCandidates(
-            poses[order], openings, scores[order],
-            _classes(poses[order], context, intrinsics))
+            poses[order], rows[order, kernels.OPENING], scores[order],
+            _classes(poses[order], frame, context.detections))
 
     def _approaches(self, support: Support) -> list[npt.NDArray[np.float64]]:
         frames = [approach_frame(support)]
@@ -211,11 +239,12 @@ class GraspPlanner:
         table = np.empty((_MOST_CANDIDATES, kernels.COLUMNS), np.float32)
         n = kernels.candidates(
             heights.top_m, heights.upper_m, heights.known, heights.support_m, labels, p.cell_m,
-            hand, p.directions, _LEVEL_STEP_M, _LINE_STEP, table)
-        plan = GraspPlan(heights, labels, table[:n], geometric_scores(table[:n], heights, labels))
-        if self.scorer is not None:
-            usable = plan.usable
-            plan.scores[usable] = self.scorer.score(plan, usable)
+            hand, p.directions, _LEVEL_STEP_M, max(1, round(0.5 * p.finger_width_m / p.cell_m)),
+            table)
+        plan = GraspPlan(heights, labels, table[:n], np.zeros(n, np.float32))
+        usable = plan.usable
+        plan.scores[usable] = (geometric_scores(plan, usable) if self.scorer is None
+                               else self.scorer.score(plan, usable))
         return plan
 
     def _objects(self, heights: HeightMap) -> npt.NDArray[np.int32]:
@@ -257,19 +286,19 @@ class GraspPlanner:
 
 
 def geometric_scores(
-    rows: npt.NDArray[np.float32], heights: HeightMap, labels: npt.NDArray[np.int32]
+    plan: GraspPlan, which: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """
-    Return (N,) scores in [0, 1] of candidates by how well they should hold.
+    Return (N,) scores in [0, 1] of some candidates by how well they should hold.
 
     Good are opposed upright sides that were seen, much to hold, room for the fingers, a place
     near the object's middle, and what lies on top.
     """
-    k = kernels
-    away_m = distances_from_middle_m(rows, heights, labels)
+    k, rows = kernels, plan.rows[which]
     merit = (
         - 1.0 * rows[:, k.SKEW] - 2.5 * rows[:, k.WEDGE] - 2.0 * rows[:, k.LEAN]
-        - 1.5 * rows[:, k.UNSEEN] - 0.5 * rows[:, k.HIDDEN] - 10.0 * away_m
+        - 1.5 * rows[:, k.UNSEEN] - 0.5 * rows[:, k.HIDDEN]
+        - 10.0 * distances_from_middle_m(plan, which)
         + 40.0 * np.minimum(rows[:, k.GRIP], 0.03)
         + 60.0 * np.minimum(rows[:, k.ROOM], 0.01) + 1.0 * rows[:, k.BREADTH]
         + 4.0 * np.minimum(rows[:, k.TIP] + rows[:, k.GRIP], 0.15))
@@ -277,18 +306,24 @@ def geometric_scores(
 
 
 def distances_from_middle_m(
-    rows: npt.NDArray[np.float32], heights: HeightMap, labels: npt.NDArray[np.int32]
+    plan: GraspPlan, which: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return (N,) how far each grasp is from the middle of what is seen of its object."""
-    count = int(labels.max(initial=0)) + 1
-    i, j = np.nonzero(labels)
-    owner = labels[i, j]
-    cells = np.maximum(np.bincount(owner, minlength=count), 1)
-    x = np.bincount(owner, j + 0.5, minlength=count) / cells
-    y = np.bincount(owner, i + 0.5, minlength=count) / cells
-    which = rows[:, kernels.OBJECT].astype(np.int64)
-    return np.asarray(heights.cell_m * np.hypot(
-        rows[:, kernels.X] - x[which], rows[:, kernels.Y] - y[which]))
+    """Return (N,) how far grasps are from the middle of what is seen of their objects."""
+    i, j = np.nonzero(plan.labels)
+    owner = plan.labels[i, j]
+    cells = np.maximum(np.bincount(owner), 1)
+    x, y = np.bincount(owner, j + 0.5) / cells, np.bincount(owner, i + 0.5) / cells
+    rows = plan.rows[which]
+    mine = rows[:, kernels.OBJECT].astype(np.int64)
+    return np.asarray(plan.heights.cell_m * np.hypot(
+        rows[:, kernels.X] - x[mine], rows[:, kernels.Y] - y[mine]))
+
+
+def relaxed(params: GraspParams) -> GraspParams:
+    """Return parameters that let doubtful candidates through, for a learned scorer to judge."""
+    return replace(
+        params, friction=_RELAXED_FRICTION * params.friction,
+        clearance_m=_RELAXED_CLEARANCE * params.clearance_m)
 
 
 def warm_up(params: GraspParams) -> None:
@@ -310,22 +345,6 @@ def _why_none(plans: list[GraspPlan]) -> str:
     return f'all {reasons.total()} candidates were ruled out: {listed}'
 
 
-def _unlike(
-    poses: npt.NDArray[np.float64], order: npt.NDArray[np.int64], most: int
-) -> npt.NDArray[np.int64]:
-    """Return the first of an order, without those like an earlier one."""
-    kept: list[int] = []
-    for n in order.tolist():
-        if len(kept) == most:
-            break
-        near = np.linalg.norm(poses[kept, :3, 3] - poses[n, :3, 3], axis=1) < _SAME_PLACE_M
-        # the hand is the same after half a turn about its approach
-        along = np.abs(poses[kept, :3, 1] @ poses[n, :3, 1])
-        if not (near & (along > math.cos(_SAME_TURN_RAD))).any():
-            kept.append(n)
-    return np.array(kept, np.int64)
-
-
 def _keep_window(
     labels: npt.NDArray[np.int32], heights: HeightMap, intrinsics: CameraIntrinsics,
     window_xyxy: tuple[int, int, int, int],
@@ -342,17 +361,28 @@ def _keep_window(
     labels[i[outside], j[outside]] = 0
 
 
+def _rejected(plans: list[GraspPlan]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return where candidates were ruled out, in the camera's frame, by reason."""
+    rows = np.concatenate([plan.rows for plan in plans])
+    places = np.concatenate([
+        transform_points(plan.heights.camera_from_map, plan.centres_m(plan.rows))
+        for plan in plans])
+    codes = rows[:, kernels.REASON].astype(int)
+    return {REASONS[code]: places[codes == code] for code in np.unique(codes).tolist()
+            if code != kernels.USABLE}
+
+
 def _classes(
-    camera_from_grasp: npt.NDArray[np.float64], context: GraspContext,
-    intrinsics: CameraIntrinsics | None,
+    camera_from_grasp: npt.NDArray[np.float64], frame: RgbdFrame, detections: Detections | None
 ) -> npt.NDArray[np.int64]:
-    """Return the class of the instance that is seen between the fingers, -1 if unknown."""
+    """Return the class of the smallest box about each grasp, -1 where there is none."""
     classes = np.full(len(camera_from_grasp), -1, np.int64)
-    if context.instances is None or intrinsics is None:
+    if detections is None or frame.intrinsics is None or not len(detections):
         return classes
-    known = context.class_of_instance or {}
-    pixels = project(camera_from_grasp[:, :3, 3], intrinsics)
-    for n, (column, row) in enumerate(np.round(pixels).astype(int).tolist()):
-        if 0 <= row < intrinsics.height and 0 <= column < intrinsics.width:
-            classes[n] = known.get(int(context.instances[row, column]), -1)
+    boxes = detections.boxes_xyxy
+    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for n, pixel in enumerate(project(camera_from_grasp[:, :3, 3], frame.intrinsics)):
+        about = ((boxes[:, :2] <= pixel) & (pixel <= boxes[:, 2:])).all(axis=1)
+        if about.any():
+            classes[n] = detections.class_ids[np.where(about, sizes, np.inf).argmin()]
     return classes

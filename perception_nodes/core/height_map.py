@@ -19,13 +19,14 @@ from perception_nodes.core.types import CameraIntrinsics
 
 # depth whose median is outside is in another unit, or of no table-top camera
 PLAUSIBLE_M = (0.1, 5.0)
-_SAMPLE_STEP = 6  # pixels between the readings that the plane is fitted to
+_SAMPLE_STEP = 8  # pixels between the readings that the plane is fitted to
 _LEAST_SAMPLE = 60
 _LEVEL_DEG = 15.0  # that a support plane may lean
 _LEAST_SHARE = 0.12  # of the readings, that lie on a support plane
 _NOISY_M = 0.002  # readings that scatter more about the plane are smoothed over 5 x 5 pixels
 _SCALE_LIMITS = (0.85, 1.15)
 _SHADOW_STEP_M = 0.005
+_LOW_M, _BESIDE_M = 0.008, 0.03  # lower things cast no shadow to speak of; around others, look
 _SAME_SURFACE_M = 0.010  # readings of one cell within this of its highest are its top
 
 
@@ -115,7 +116,7 @@ def _best_plane(
     for _ in range(3):
         if len(rest) < least:
             break
-        plane = fit_plane(rest, tolerance_m, trials=120)
+        plane = fit_plane(rest, tolerance_m, trials=100)
         heights = plane.heights_m(rest)
         near = np.abs(heights) < tolerance_m
         votes = int(np.count_nonzero(near))
@@ -128,6 +129,8 @@ def _best_plane(
             noise_m = 1.4826 * float(np.median(np.abs(heights[near])))
             found.append((merit, Support(
                 Plane(plane.normal, plane.offset_m * scale), noise_m, scale)))
+            if votes > 0.5 * len(points):
+                break
         rest = rest[~near]
     if not found:
         what = 'plane' if up is None and camera_height_m is None else 'level plane'
@@ -211,8 +214,16 @@ def make_height_map(
     lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
     upper = _shadow(
         image, lens, distortion_coefficients(intrinsics),
-        np.ascontiguousarray(camera_from_map), top, base, known, x0, y0, cell_m)
+        np.ascontiguousarray(camera_from_map), top, base, known,
+        _near_objects(top - base, cell_m), x0, y0, cell_m)
     return HeightMap(top, upper, known, base, (x0, y0), cell_m, camera_from_map)
+
+
+def _near_objects(over_m: npt.NDArray[np.float32], cell_m: float) -> npt.NDArray[np.bool_]:
+    """Return the cells that fingers beside an object may come to."""
+    high = (over_m > _LOW_M).astype(np.uint8)
+    size = 2 * round(_BESIDE_M / cell_m) + 1
+    return np.asarray(cv2.dilate(high, np.ones((size, size), np.uint8)) > 0)
 
 
 @njit(cache=True, error_model='numpy')
@@ -293,7 +304,7 @@ def _close_gaps(top):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model='numpy')
 def _shadow(  # type: ignore[no-untyped-def]
-    depth, lens, bends, camera_from_map, top, base, known, x0, y0, cell,
+    depth, lens, bends, camera_from_map, top, base, known, wanted, x0, y0, cell,
 ):
     """Return how high something could be without having been seen, in cells without reading."""
     rows, columns = top.shape
@@ -303,24 +314,36 @@ def _shadow(  # type: ignore[no-untyped-def]
         for j in range(columns):
             if known[i, j]:
                 highest = max(highest, top[i, j])
-    m = camera_from_map
     for i in range(rows):
         for j in range(columns):
-            if known[i, j]:
+            if known[i, j] or not wanted[i, j]:
                 continue
             x, y = x0 + (j + 0.5) * cell, y0 + (i + 0.5) * cell
             h = np.float64(highest)
+            step = 4.0 * _SHADOW_STEP_M
+            # coarse steps down to where something can hide, then fine ones from the last free
             while h > base[i, j]:
-                px = m[0, 0] * x + m[0, 1] * y + m[0, 2] * h + m[0, 3]
-                py = m[1, 0] * x + m[1, 1] * y + m[1, 2] * h + m[1, 3]
-                pz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * h + m[2, 3]
-                if pz > 0.0:
-                    u, v = distort(px / pz, py / pz, bends)
-                    c = int(np.floor(lens[0] * u + lens[2] + 0.5))
-                    r = int(np.floor(lens[1] * v + lens[3] + 0.5))
-                    inside = 0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]
-                    if not inside or 0.0 < depth[r, c] < pz - 0.01:
+                if _hides(depth, lens, bends, camera_from_map, x, y, h):
+                    if step == _SHADOW_STEP_M or h == highest:
                         upper[i, j] = h
                         break
-                h -= _SHADOW_STEP_M
+                    h += step
+                    step = _SHADOW_STEP_M
+                h -= step
     return upper
+
+
+@njit(cache=True, error_model='numpy')
+def _hides(depth, lens, bends, m, x, y, h):  # type: ignore[no-untyped-def]
+    """Return whether a place is behind what was seen, or outside of the image."""
+    px = m[0, 0] * x + m[0, 1] * y + m[0, 2] * h + m[0, 3]
+    py = m[1, 0] * x + m[1, 1] * y + m[1, 2] * h + m[1, 3]
+    pz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * h + m[2, 3]
+    if not pz > 0.0:
+        return True
+    u, v = distort(px / pz, py / pz, bends)
+    c = int(np.floor(lens[0] * u + lens[2] + 0.5))
+    r = int(np.floor(lens[1] * v + lens[3] + 0.5))
+    if not (0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]):
+        return True
+    return 0.0 < depth[r, c] < pz - 0.01

@@ -99,7 +99,7 @@ def clear(
     """
     sim.load(make_tabletop(seed, split, pile, OBJECTS, families))
     rng = np.random.default_rng([seed, int(pile), 1])
-    _drop_unreachable(sim)
+    remove_unreachable(sim)
     objects = len(sim.reachable())
     attempts: list[Attempt] = []
     cpu_ms: list[float] = []
@@ -116,11 +116,11 @@ def clear(
             view.map_from_camera @ grasps.camera_from_grasp[0], float(grasps.openings_m[0]))
         attempts.append(Attempt(view, grasps, outcome))
         failures = 0 if outcome.lifted else failures + 1
-        _drop_unreachable(sim)
+        remove_unreachable(sim)
     return Round(objects, tuple(attempts), tuple(cpu_ms), why)
 
 
-def _drop_unreachable(sim: Simulator) -> None:
+def remove_unreachable(sim: Simulator) -> None:
     """Take away what fell off the workspace, as the protocol does."""
     reachable = {state.name for state in sim.reachable()}
     for index, thing in enumerate(sim.scene.things):

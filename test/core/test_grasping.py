@@ -1,12 +1,13 @@
 """Grasps of things whose size is known, on a table whose height is known."""
 
+from dataclasses import replace
 import math
 
 import numpy as np
 from perception_nodes.core.geometry import deproject, inverse, transform_points
 from perception_nodes.core.grasping import GraspContext, GraspParams, GraspPlanner
 from perception_nodes.core.height_map import approach_frame, find_support, NoSupportError
-from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
+from perception_nodes.core.types import CameraIntrinsics, Detections, RgbdFrame
 import pytest
 
 CAMERA = CameraIntrinsics.from_fov(320, 240, 60.0)
@@ -53,7 +54,7 @@ def frame_of(depth_m):
 
 
 def context_of(pose, **more):
-    return GraspContext(up=pose[2, :3].copy(), camera_height_m=HEIGHT_M, **more)
+    return replace(GraspContext.of_pose(pose, 0.0), **more)
 
 
 def propose(depth_m, pose, params=None, **more):
@@ -165,11 +166,11 @@ def test_only_the_window_is_planned_on():
     assert 'region' in empty.why_none
 
 
-def test_the_class_is_that_of_the_instance_between_the_fingers():
+def test_the_class_is_that_of_the_smallest_box_about_the_grasp():
     depth_m, pose = table_with([(0.0, 0.0, 0.0, 0.1, 0.05, 0.06)])
-    instances = np.zeros(depth_m.shape, np.uint16)
-    instances[depth_m < HEIGHT_M - 0.03] = 7
-    found = propose(depth_m, pose, instances=instances, class_of_instance={7: 3})
+    boxes = np.array([[0, 0, 320, 240], [120, 80, 200, 160], [0, 0, 40, 40]], np.float32)
+    detections = Detections(boxes, np.ones(3, np.float32), np.array([1, 3, 5]))
+    found = propose(depth_m, pose, detections=detections)
     assert set(found.class_ids.tolist()) == {3}
     assert set(propose(depth_m, pose).class_ids.tolist()) == {-1}
 
@@ -180,11 +181,11 @@ def test_unseen_space_behind_a_block_is_not_free():
     plan = GraspPlanner(GraspParams()).plans(frame_of(depth_m), context_of(pose))[0]
     map_from_level = inverse(plan.heights.camera_from_map) @ inverse(pose)
     behind, before = transform_points(
-        map_from_level, np.array([[0.05, 0.0, 0.0], [-0.05, 0.0, 0.0]]))
+        map_from_level, np.array([[0.04, 0.0, 0.0], [-0.04, 0.0, 0.0]]))
     rows = plan.heights.cells_at(np.stack([behind, before])[:, :2])
     (hidden, free) = rows.tolist()
     assert not plan.heights.known[tuple(hidden)]
-    assert plan.heights.upper_m[tuple(hidden)] == pytest.approx(0.09, abs=0.012)
+    assert plan.heights.upper_m[tuple(hidden)] == pytest.approx(0.10, abs=0.012)
     assert plan.heights.known[tuple(free)]
     assert plan.heights.top_m[tuple(free)] == pytest.approx(0.0, abs=0.003)
 
@@ -205,6 +206,9 @@ def test_every_rejected_candidate_has_a_reason():
     depth_m, pose = table_with([(0.0, 0.0, 0.0, 0.1, 0.1, 0.06)])
     plan = GraspPlanner(GraspParams()).plans(frame_of(depth_m), context_of(pose))[0]
     counts = plan.rejections()
+    rejected = GraspPlanner(GraspParams()).propose(
+        frame_of(depth_m), context_of(pose), with_rejected=True).rejected_m
+    assert {reason: len(places) for reason, places in rejected.items()} == counts
     assert counts.keys() <= {'too_wide', 'not_opposed', 'too_shallow', 'leaning',
                              'finger_collision', 'palm_collision'}
     assert sum(counts.values()) + len(plan.usable) == len(plan.rows)
