@@ -36,6 +36,11 @@ network = torchvision.models.get_model(name, weights=None, weights_backbone=None
 torch.save(network.state_dict(), folder / 'weights.pth')
 entry = helper(folder / 'weights.pth', 'torchvision', name, width=320, height=320)
 load_model(entry, 'cpu').predict(frame)
+name = 'lraspp_mobilenet_v3_large'
+network = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=3)
+torch.save(network.state_dict(), folder / 'segmenter.pth')
+entry = helper(folder / 'segmenter.pth', 'torchvision', name, task='segmentation')
+load_model(entry, 'cpu').predict(frame)
 from perception_nodes.backends import ultralytics_backend
 tasks = ultralytics_backend._import_tasks()
 torch.save({'model': tasks.DetectionModel('yolov8n.yaml', nc=3, verbose=False)},
