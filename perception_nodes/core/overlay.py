@@ -26,6 +26,7 @@ _PALETTE: npt.NDArray[np.uint8] = np.array([
     (165, 75, 30), (60, 120, 75), (0, 210, 45)], np.uint8)
 _VOID = 255  # what a mask holds where there is no class
 _LEAST_SHARE = 0.003  # of the picture that a class covers whose name is written on it
+_UNKNOWN = 170  # shade of cells of a map that nobody has seen
 _NO_READING: Colour = (96, 96, 96)  # no colour of the depth scale is grey
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _UNICODE_FONT = int(cv2.__version__.split('.')[0]) >= 5
@@ -41,6 +42,17 @@ def colour_of(class_id: int) -> Colour:
     """
     red, green, blue = _PALETTE[class_id % len(_PALETTE)].tolist()
     return red, green, blue
+
+
+def draw_occupancy(cells: npt.NDArray[np.int8]) -> Pixels:
+    """
+    Draw a map as seen from above, x to the right and y up.
+
+    :param cells: (H, W) int8: 0 free is white, 100 occupied is black, -1 unknown is grey.
+    :return: (H, W, 3) uint8.
+    """
+    shade = np.where(cells < 0, _UNKNOWN, 255 - np.minimum(cells, 100) * 2.55).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(shade[::-1, :, None], 3, axis=2))
 
 
 def draw_detections(

@@ -6,6 +6,7 @@ from perception_nodes.conversions.decode import (
     depth_m_from_msg,
     detections_from_msg,
     intrinsics_from_msg,
+    occupancy_from_msg,
     rgb_from_msg,
     stamp_ns_from_msg,
 )
@@ -116,6 +117,22 @@ def test_occupancy_grid():
     assert (msg.info.origin.position.x, msg.info.origin.position.y) == (-2.0, 3.0)
     assert msg.info.resolution == pytest.approx(0.05)
     assert msg.header.frame_id == 'odom'
+
+
+def test_occupancy_grid_round_trip():
+    """A map read back is the one that was sent; one that is turned is refused."""
+    cells = np.array([[0, 100, -1], [1, 2, 3]], np.int8)
+    msg = occupancy_to_msg(OccupancyMap(cells, 0.05, (-2.0, 3.0), 'odom'), 7)
+    back = occupancy_from_msg(msg)
+    np.testing.assert_array_equal(back.cells, cells)
+    assert (back.origin_xy_m, back.frame_id) == ((-2.0, 3.0), 'odom')
+    assert back.resolution_m == pytest.approx(0.05)
+    msg.info.width = 4
+    with pytest.raises(ValueError, match='6 cells, but its size is 4x2'):
+        occupancy_from_msg(msg)
+    msg.info.origin.orientation.z = 0.7
+    with pytest.raises(ValueError, match="turned in frame 'odom'"):
+        occupancy_from_msg(msg)
 
 
 def test_label_info_resolves_ids():

@@ -11,6 +11,7 @@ from perception_nodes.core.overlay import (
     colourise_mask,
     draw_detections,
     draw_mask,
+    draw_occupancy,
 )
 from perception_nodes.core.types import Detections
 import pytest
@@ -191,6 +192,13 @@ def test_the_background_of_a_drawn_mask_is_the_picture():
     ids[:, 40:] = 65535
     names = {0: 'background', 1: 'thing'}
     assert (draw_mask(grey(80, 60), ids, names) == GREY).all()
+
+
+def test_a_map_is_drawn_with_y_up():
+    """The first row of cells lies lowest; free is white, occupied black, unknown grey."""
+    drawn = draw_occupancy(np.array([[0, 100], [-1, 50]], np.int8))
+    assert drawn[1, 0].tolist() == [255] * 3 and drawn[1, 1].tolist() == [0] * 3
+    assert drawn[0, 0].tolist() == [170] * 3 and drawn[0, 1, 0] == pytest.approx(127, abs=1)
 
 
 def test_depth_runs_from_yellow_to_violet_and_no_reading_is_grey():
