@@ -149,7 +149,8 @@ def test_detections_round_trip():
         np.array([0.75, 0.5], np.float32), np.array([3, 90], np.int64), np.array([0, 12]))
     msg = detections_to_msg(found, HEADER)
     back = detections_from_msg(msg)
-    for before, after in zip(vars(found).values(), vars(back).values(), strict=True):
+    for name in ('boxes_xyxy', 'scores', 'class_ids', 'object_ids'):
+        before, after = getattr(found, name), getattr(back, name)
         np.testing.assert_array_equal(before, after)
         assert before.dtype == after.dtype
     msg.detections[0].results = []
