@@ -1,7 +1,8 @@
 """Weights to start from that come with this project: the trunk of the COCO detector."""
 
 from perception_nodes.backends.networks.mobilenet_v2 import MobileNetV2
-from perception_nodes.core.manifest import find_model
+from perception_nodes.backends.torch_runtime import load_state_dict
+from perception_nodes.core.manifest import find_model, ModelEntry
 import torch
 from torch import nn
 
@@ -34,6 +35,29 @@ def load_coco_trunk(trunk: MobileNetV2) -> None:
                     f'{tuple(layer.weight.shape)}, as a MobileNetV2 has')
             layer.weight.copy_(found[0])
             layer.bias.copy_(found[1])
+
+
+def load_classifier_trunk(parts: nn.Module, entry: ModelEntry) -> None:
+    """
+    Fill a trunk that is one of torchvision's classifiers, cut up, with that one's weights.
+
+    :param parts: Its layers in the order of the classifier.
+    :raises ValueError: If the weights are those of another classifier.
+    """
+    state = parts.state_dict()
+    # some files leave out how many batches a norm has seen
+    ours = [name for name in state if not name.endswith('.num_batches_tracked')]
+    theirs = [value for name, value in load_state_dict(entry.verified_path()).items()
+              if not name.endswith('.num_batches_tracked')]
+    for name, value in zip(ours, theirs, strict=False):
+        if state[name].shape != value.shape:
+            raise ValueError(f"the weights of model '{entry.name}' are not those of a "
+                             f'{entry.architecture}: one has shape {tuple(value.shape)}, not '
+                             f'{tuple(state[name].shape)}')
+        state[name].copy_(value)
+    if len(theirs) < len(ours):
+        raise ValueError(f"the weights of model '{entry.name}' end after {len(theirs)} of "
+                         f'{len(ours)} tensors')
 
 
 def freeze_early(trunk: MobileNetV2) -> None:
