@@ -1,4 +1,4 @@
-"""Detectors in ONNX files, through onnxruntime."""
+"""Networks in ONNX files, through onnxruntime, and the detectors among them."""
 
 from collections.abc import Sequence
 import logging
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from perception_nodes.backends.heads import HEADS, is_end_to_end, Outputs, ScoreColumns
-from perception_nodes.backends.preprocess import network_input
+from perception_nodes.backends.heads import HEADS, is_end_to_end, ScoreColumns
+from perception_nodes.backends.preprocess import network_input, Resize
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import Detections
 
@@ -16,6 +16,33 @@ log = logging.getLogger(__name__)
 
 _INPUT_DTYPES = {
     'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
+
+
+class OnnxNetwork:
+    """
+    A network that takes one image.
+
+    :raises ValueError: If its input is not the manifest's.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
+        self.size = (entry.input.width, entry.input.height)
+        self._session = session
+        self._input = entry.input
+        self._input_name, self._dtype = _image_input(session, entry)
+        self._output_names = [output.name for output in session.get_outputs()]
+
+    def run(self, rgb: npt.NDArray[np.uint8]) -> tuple[dict[str, npt.NDArray[Any]], Resize]:
+        """Return the outputs by name, without batch axis, and the resize of the image."""
+        pixels, resize = network_input(rgb, self._input)
+        feed = {self._input_name: pixels[None].astype(self._dtype, copy=False)}
+        values = self._session.run(None, feed)
+        return {name: np.atleast_1d(value)[0]
+                for name, value in zip(self._output_names, values, strict=True)}, resize
+
+    def black(self) -> npt.NDArray[np.uint8]:
+        """Return a picture to try it with."""
+        return np.zeros((*self.size[::-1], 3), np.uint8)
 
 
 class OnnxDetector:
@@ -34,21 +61,18 @@ class OnnxDetector:
                 f"model '{entry.name}' names head '{entry.head}'; "
                 f'choose one of {", ".join(HEADS)}')
         self.class_names = entry.class_names
-        self._session = session
-        self._input = entry.input
-        self._size = (entry.input.width, entry.input.height)
         self._read = HEADS[entry.head].read
         self._columns = ScoreColumns(entry.class_names)
-        self._output_names = [output.name for output in session.get_outputs()]
         try:
-            self._input_name, self._dtype = image_input(session, entry)
-            outputs = self._run(np.zeros((entry.input.height, entry.input.width, 3), np.uint8))[0]
-            self._read(outputs, self._size, self._columns)
+            self._network = OnnxNetwork(session, entry)
+            outputs, _ = self._network.run(self._network.black())
+            self._boxes(outputs)
         except ValueError as error:
             raise ValueError(f"model '{entry.name}': {error}") from error
         self.needs_suppression = HEADS[entry.head].needs_suppression and not (
             entry.head == 'yolo'
-            and is_end_to_end(next(iter(outputs.values())).shape, self._columns, self._size))
+            and is_end_to_end(
+                next(iter(outputs.values())).shape, self._columns, self._network.size))
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
@@ -56,17 +80,13 @@ class OnnxDetector:
         return [self._predict_one(frame) for frame in frames]
 
     def _predict_one(self, rgb: npt.NDArray[np.uint8]) -> Detections:
-        outputs, resize = self._run(rgb)
-        found = self._read(outputs, self._size, self._columns)
+        outputs, resize = self._network.run(rgb)
+        found = self._boxes(outputs)
         return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
 
-    def _run(self, rgb: npt.NDArray[np.uint8]) -> tuple[Outputs, Any]:
-        pixels, resize = network_input(rgb, self._input)
-        feed = {self._input_name: pixels[None].astype(self._dtype, copy=False)}
-        values = self._session.run(None, feed)
-        outputs = {name: np.asarray(value[0], np.float32)
-                   for name, value in zip(self._output_names, values, strict=True)}
-        return outputs, resize
+    def _boxes(self, outputs: dict[str, npt.NDArray[Any]]) -> Detections:
+        floats = {name: value.astype(np.float32, copy=False) for name, value in outputs.items()}
+        return self._read(floats, self._network.size, self._columns)
 
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> OnnxDetector:
@@ -74,12 +94,8 @@ def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> OnnxD
     return OnnxDetector(open_session(entry, device, half_precision), entry)
 
 
-def image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
-    """
-    Return the name and dtype of the input, which must be one image of the manifest's size.
-
-    :raises ValueError: If the network asks for anything else.
-    """
+def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
+    """Return the name and dtype of the input, which must be one image of the manifest's size."""
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         found = ', '.join(f'{i.name} {i.shape}' for i in inputs)
