@@ -247,6 +247,28 @@ class _Region:
         good &= self.thin_rays[..., 0] == self.thin_rays[..., 0]  # NaN differs from itself
         self.thin_depth = np.where(good, depth, np.float32(0.0))
         self.middle = max((top + bottom) // 2 - y0, 0) // self.step
+        self.limits = (params.min_depth_m, params.max_depth_m)
+
+    def lost_px(self) -> npt.NDArray[np.float64]:
+        """
+        Return how far the outermost readings lie within the object's edge.
+
+        Half of the pixel that the edge goes through, less the stray readings left out; and of a
+        mask, whose edge is known, the pixels in which nothing could be read.
+
+        :return: (4,) pixels on the left, right, top and bottom.
+        """
+        lost = np.full(4, 0.25)
+        if self.masked:
+            (y0, x0), (height, width) = self.corner, self.mask.shape
+            depth = self.depth[y0:y0 + height, x0:x0 + width]
+            read = self.mask & (depth >= self.limits[0]) & (depth <= self.limits[1])
+            whole = cv2.dilate(self.mask.view(np.uint8), _CROSS)
+            for k, axis in enumerate((0, 1)):
+                known, all_of_it = (np.flatnonzero(a.any(axis=axis)) for a in (read, whole))
+                lost[2 * k] += known[0] - all_of_it[0]
+                lost[2 * k + 1] += all_of_it[-1] - known[-1]
+        return lost
 
 
 def _measure(
@@ -283,7 +305,7 @@ def _measure(
             f'min_points is {params.min_points}')
     points = surfaces.points(
         labels, best, count, z, step, region.corner, region.depth, region.rays,
-        (params.min_depth_m, params.max_depth_m), region.mask, axes, normal, floor)
+        region.limits, region.mask, axes, normal, floor)
     distance_m = float(points[3].mean())
     foot = math.nan
     if has_support and upright:
@@ -294,12 +316,10 @@ def _measure(
             foot = offset
     elif has_support:
         points = _with_foot(points, axes @ normal, offset)
-    # the outermost readings lie this far within the edge, in pixels
-    lost = 1.25 if region.masked else 0.25
+    pixel_m = np.array([1.0 / intrinsics.fx] * 2 + [1.0 / intrinsics.fy] * 2) * distance_m
     values = surfaces.extents(
-        points, upright, foot, surfaces.noise_m(labels, z, best),
-        lost * distance_m / intrinsics.fx, lost * distance_m / intrinsics.fy,
-        distance_m / intrinsics.fx)
+        points, upright, foot, surfaces.noise_m(labels, z, best), region.lost_px() * pixel_m,
+        pixel_m[0])
     return values, count * per_reading
 
 

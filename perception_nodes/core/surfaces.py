@@ -343,7 +343,7 @@ def noise_m(labels, z, best):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def extents(points, level, foot, noise, lost_x, lost_y, pixel):  # type: ignore[no-untyped-def]
+def extents(points, level, foot, noise, lost, pixel):  # type: ignore[no-untyped-def]
     """
     Measure the box around points.
 
@@ -351,8 +351,8 @@ def extents(points, level, foot, noise, lost_x, lost_y, pixel):  # type: ignore[
     :param level: Whether the box may be turned about up.
     :param foot: Height on which it stands; NaN takes the lowest point.
     :param noise: Standard deviation of a reading, metres.
-    :param lost_x: How far, across the view, the outermost readings lie within the edge, metres.
-    :param lost_y: The same along the image's columns.
+    :param lost: (4,) how far the outermost readings lie within the object's edge on its left,
+        right, top and bottom in the image, metres.
     :param pixel: What a pixel is wide at the object's distance, metres.
     :return: (11,) centre (3) and size (3) along the turned axes, turn, how much of the first
         extent is a guess, and the standard deviations of the size (3).
@@ -390,19 +390,19 @@ def extents(points, level, foot, noise, lost_x, lost_y, pixel):  # type: ignore[
     wide = 3.0 * pixel * distance
     near_1, far_1, top = low[1] * seen > wide, -high[1] * seen > wide, -high[2] * seen > wide
     if not near_1:
-        low[1] -= lost_x
+        low[1] -= lost[1]
     if not far_1:
-        high[1] += lost_x
+        high[1] += lost[0]
     if not top:
-        high[2] += lost_y
+        high[2] += lost[2]
     standing = not np.isnan(foot)
-    low[2] = min(foot, high[2]) if standing else low[2] - lost_y
+    low[2] = min(foot, high[2]) if standing else low[2] - lost[3]
     # one upright face: how far it goes back is not to be seen
     guessed = 0.0
     single = seen < max(0.01, 4.0 * noise, 0.05 * (high[1] - low[1]))
     # the far edge is foreshortened: that of the top seen from above, or that of a side
     slant = -high[2] / distance if high[2] < 0.0 else abs(view[1]) / (n * distance)
-    high[0] += lost_y / max(slant, 0.1)
+    high[0] += lost[2] / max(slant, 0.1)
     if single:
         guessed = max(min(high[1] - low[1], high[2] - low[2]) - seen, 0.0)
         high[0] = low[0] + seen + guessed
@@ -411,12 +411,12 @@ def extents(points, level, foot, noise, lost_x, lost_y, pixel):  # type: ignore[
         values[k] = 0.5 * (low[k] + high[k])
         values[3 + k] = high[k] - low[k]
     values[6], values[7] = turn, guessed
+    # an end that shows a face is known as well as its readings, an outline as its pixels
     face = _FACE * noise
-    outline = np.hypot(0.2 * pixel + 0.25 * lost_x, face)
-    values[8] = np.sqrt(face**2 + (outline / max(slant, 0.1)) ** 2 + guessed**2 / 12.0)
-    values[9] = np.sqrt((face if near_1 else outline) ** 2 + (face if far_1 else outline) ** 2)
-    values[10] = np.sqrt((face if top else outline) ** 2
-                         + (face if standing else outline) ** 2)
+    edge = np.sqrt((0.2 * pixel + 0.25 * lost) ** 2 + face**2)
+    values[8] = np.sqrt(face**2 + (edge[2] / max(slant, 0.1)) ** 2 + guessed**2 / 12.0)
+    values[9] = np.hypot(face if near_1 else edge[1], face if far_1 else edge[0])
+    values[10] = np.hypot(face if top else edge[2], face if standing else edge[3])
     return values
 
 
