@@ -2,6 +2,7 @@
 
 import hashlib
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from perception_nodes.conversions.decode import stamp_ns_from_msg
@@ -81,7 +82,8 @@ def best(results):
 
 def test_an_image_gets_its_best_classes_under_its_own_header(graph, start_node, colours):
     """Mostly blue: the exact softmax, best first; labels say what the ids are."""
-    start_node('classification_node', *colours, '-p', 'max_classes:=2', '-p', 'score_threshold:=0.01')
+    start_node('classification_node', *colours, '-p', 'max_classes:=2',
+               '-p', 'score_threshold:=0.01')
     answers = graph.collect(Classification, '/classification/classification')
     labels = graph.collect(LabelInfo, '/classification/label_info', LATCHED)
     publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
@@ -184,3 +186,29 @@ def test_weights_that_were_not_fetched_are_named_with_the_command(
         lambda: 'get them with: perception fetch-model mobilenet_v3_small' in node.output,
         'the command')
     assert node.running
+
+
+@pytest.mark.data
+def test_behind_a_detector_in_one_process(graph, start_node, colours, data_dir):
+    """A cat is found, and its box comes again with the classifier's answer for its pixels."""
+    own = [part.replace('manifest:=', 'classification:manifest:=').replace(
+        'model:=', 'classification:model:=') for part in colours]
+    start_node(
+        'ros.container', '-p', "nodes:=['detection', 'classification']", *own,
+        '-p', 'classification:crops:=detections', '-p', 'classification:score_threshold:=0.0',
+        '-r', 'detections:=/detection/detections')
+    found = graph.collect(Detection2DArray, '/detection/detections')
+    answers = graph.collect(Detection2DArray, '/classification/detections')
+    images = graph.publisher(Image, '/image', qos_profile_sensor_data)
+    picture = cv2.imread(str(data_dir / 'images' / 'chelsea.png'))
+    msg = image_to_msg(picture, 'bgr8', header_to_msg(5, FRAME_ID))
+    publish_until(graph, lambda: answers, (images, msg))
+    answer = answers[0]
+    cats = graph.wait_for(
+        lambda: next((f for f in found if f.header == answer.header), None), 'the same boxes')
+    assert [d.bbox for d in answer.detections] == [d.bbox for d in cats.detections]
+    assert cats.detections[0].results[0].hypothesis.class_id == '17'
+    ids, scores = best([r.hypothesis for r in answer.detections[0].results])
+    assert sorted(ids) == [RED, GREEN, BLUE]
+    assert ids[0] == RED  # the cat's fur is ginger
+    assert sum(scores) == pytest.approx(1.0)
