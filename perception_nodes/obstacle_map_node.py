@@ -8,7 +8,6 @@ from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.conversions.decode import (
-    attitude_from_msg,
     class_names_from_msg,
     ids_from_msg,
     stamp_ns_from_msg,
@@ -19,17 +18,17 @@ from perception_nodes.conversions.encode import (
     occupancy_to_msg,
     points_to_msg,
 )
-from perception_nodes.core.geometry import up_in_camera
 from perception_nodes.core.mapping import MappingParams, ObstacleMapper, View, warm_up
-from perception_nodes.core.transforms import Patience, TransformBuffer, TransformError
+from perception_nodes.core.semantics import class_table, parse_rules
+from perception_nodes.core.transforms import Patience, TransformError
 from perception_nodes.core.types import LaserRanges, RgbdFrame
+from perception_nodes.ros.attitude import Attitude
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED, SCAN
 from perception_nodes.ros.process import run
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, Imu, LaserScan, PointCloud2
 from vision_msgs.msg import LabelInfo
 
-_LEVEL = 'level'  # the frame that an IMU tells its attitude in
 _REMEMBERED_VIEWS = 15  # for masks that are as much older than the newest depth
 
 
@@ -61,25 +60,11 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         warm_up(self.params)
         mapper = ObstacleMapper(self.params)
         if self.params.use_imu:
-            self._listen_to_imu()
+            self.attitude = Attitude(self.resolve_topic_name('imu'))
+            self.create_input(Imu, 'imu', self.attitude.receive, qos_profile_sensor_data)
         if self.params.use_mask:
             self._listen_to_masks()
         return mapper
-
-    def _listen_to_imu(self) -> None:
-        self._attitudes = TransformBuffer()
-        self._imu_frame = ''
-        self._imu_problem = f"nothing has come on '{self.resolve_topic_name('imu')}'"
-
-        def keep(msg: Imu) -> None:
-            try:
-                attitude = attitude_from_msg(msg, _LEVEL)
-            except ValueError as error:
-                self._imu_problem = str(error)
-            else:
-                self._attitudes.add([attitude])
-                self._imu_frame = attitude.child
-        self.create_input(Imu, 'imu', keep, qos_profile_sensor_data)
 
     def _listen_to_masks(self) -> None:
         """Wait for masks, which come later than the depth of their moment."""
@@ -115,9 +100,15 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         """Spare the transport of pictures that nobody looks at, where depth says when."""
         return not self.params.use_depth
 
+    def check(self, params: MappingParams) -> None:
+        """Refuse rules for classes that the segmentation does not know."""
+        if self.core.class_names:
+            class_table(parse_rules(params.class_rules), self.core.class_names)
+
     def adopt(self) -> None:
-        """Let heights, thresholds and memory change while running."""
+        """Let heights, thresholds, memory and the rules of classes change while running."""
         self.core.params = self.params
+        self.core.set_class_names(self.core.class_names)
 
     def reset(self) -> None:
         """Forget the map of another time."""
@@ -125,7 +116,7 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         if self.params.use_mask:
             self._shown.clear()
         if self.params.use_imu:
-            self._attitudes.reset()
+            self.attitude.reset()
 
     def process(self, frames: Mapping[str, RgbdFrame]) -> None:
         """Map the newest depth image of each camera, and publish the map once."""
@@ -186,23 +177,11 @@ class ObstacleMapNode(InferenceNode[MappingParams, ObstacleMapper]):
         assert frame.intrinsics is not None
         msg = self.partner(camera, frame)
         self._masks.append((camera, msg))  # to name the cells when they are mapped
+        up = self.attitude.up_in(
+            frame.frame_id, frame.stamp_ns, self.transforms, self._patience.timeout_s(camera)
+        ) if self.params.use_imu else None
         return self.core.view_water(
-            ids_from_msg(msg), frame.intrinsics, map_from_camera, map_from_base, frame.depth_m,
-            self._up(camera, frame) if self.params.use_imu else None)
-
-    def _up(self, camera: str, frame: RgbdFrame) -> npt.NDArray[np.float64]:
-        """Return which way is up in a camera's frame, by the IMU."""
-        if not self._imu_frame:
-            raise ValueError(f'how the camera is tilted is not known: {self._imu_problem}')
-        timeout_s = self._patience.timeout_s(camera)
-        imu_from_camera = self.transforms.lookup(
-            self._imu_frame, frame.frame_id, frame.stamp_ns, timeout_s)
-        try:
-            level_from_imu = self._attitudes.lookup(
-                _LEVEL, self._imu_frame, frame.stamp_ns, timeout_s)
-        except TransformError as error:
-            raise ValueError(f"topic 'imu': {error}") from None
-        return up_in_camera(level_from_imu @ imu_from_camera)
+            ids_from_msg(msg), frame.intrinsics, map_from_camera, map_from_base, frame.depth_m, up)
 
     def _poses(
         self, name: str, frame_id: str, stamp_ns: int

@@ -213,6 +213,7 @@ class ObstacleMapper:
         if not class_names:
             rules = {name: rule for name, rule in rules.items() if name.isdecimal()}
         self._table = class_table(rules, class_names)
+        self.class_names = class_names
         self._water_ids = class_ids(self.params.water_classes, class_names) \
             if self.params.is_water else frozenset()
 
@@ -272,8 +273,8 @@ class ObstacleMapper:
         if not self._water_ids:
             raise ValueError(
                 f"which class is water ({', '.join(self.params.water_classes)}) is not known: no "
-                "label_info has come yet; give 'water_classes' as numbers, or start what "
-                'publishes it')
+                "label_info has told it; give 'water_classes' as numbers, or as names of the "
+                'model that makes the masks')
         if up is None:
             up = up_in_camera(map_from_camera)
         up_in_map = map_from_camera[:3, :3] @ up

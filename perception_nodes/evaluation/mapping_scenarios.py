@@ -19,7 +19,7 @@ FREE_SHARE = 0.95
 GIVE_UP_FRAMES = 60
 SURFACE_PIXELS = 3  # that must see a cell's surface for it to be missed
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
-_UNOCCLUDED_SHARE = 0.9  # of a place's points that must be seen to be empty
+_UNOCCLUDED_SHARE = 0.5  # of a cell's points that must be seen to be empty
 _BEHIND_M = 0.1  # that a ray must go on behind a place to have seen it empty
 
 MakeMapper = Callable[[MappingParams], Mapper]
@@ -210,7 +210,7 @@ def vacated_cells(removal: Removal, params: MappingParams) -> npt.NDArray[np.boo
     """
     Return the cells of what was taken away that the camera now sees to be empty.
 
-    Of the points that were in view there, nearly all must now have a ray that goes on behind
+    Of the points that were in view there, more than half must now have a ray that goes on behind
     them; no surface may be in a neighbouring cell.
     """
     only = replace(removal.before, scene=Scene(removal.before.scene.solids[:1]))

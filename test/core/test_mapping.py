@@ -366,6 +366,14 @@ def test_a_class_without_weight_is_no_obstacle():
     assert seen.at(1.88, 0.9) != 100
 
 
+def test_rules_may_change_while_running():
+    seen = labelled((7, 8), ('person cost=90',))
+    assert seen.at(1.88, 0.0) == 90
+    seen.mapper.params = MappingParams(use_mask=True, class_rules=('person cost=50',))
+    seen.mapper.set_class_names(seen.mapper.class_names)
+    assert seen.at(1.88, 0.0) == 50
+
+
 def test_a_mask_of_another_size_is_refused():
     seen = Mapped(use_mask=True).show(BOX)
     view = seen.mapper.view(
