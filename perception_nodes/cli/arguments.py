@@ -30,6 +30,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """Return a whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of 0 or more")
+    return int(text)
+
+
 def field_of_view(text: str) -> float:
     """Return degrees that make a camera."""
     try:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.registry import load_model
 from perception_nodes.cli import dataset as dataset_verb
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, whole_number
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model, ModelEntry
@@ -73,7 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--frames', type=count, default=600, metavar='N',
                         help='pictures of test scenes; half as many for validation '
                         '(default: %(default)s)')
-    parser.add_argument('--seed', type=count, default=2026, metavar='N',
+    parser.add_argument('--seed', type=whole_number, default=2026, metavar='N',
                         help='another seed, other scenes; not one that was trained with '
                         '(default: %(default)s)')
     parser.add_argument('--processes', type=count, default=1, metavar='N',
@@ -157,8 +157,10 @@ def _detection(models: _Models, root: Path, split: str, seed: int) -> dict[str, 
     """Return the figures of the boxes."""
     data = read_coco(root / split).with_classes_of(models.detector_entry.class_names)
     found, times_ms = _boxes(models.detector, data)
-    values = {'boxes': float(sum(int((~i.labels.ignored).sum()) for i in data.images)),
-              'boxes_ignored': float(sum(int(i.labels.ignored.sum()) for i in data.images))}
+    ignored = sum(int(image.labels.ignored.sum()) for image in data.images)
+    values: dict[str, float] = {
+        'boxes': sum(len(image.labels) for image in data.images) - ignored,
+        'boxes_ignored': ignored}
     values |= _named('detection_{}', coco_scores(data.images, found, seed, data.class_names))
     values |= _named(
         'detection_{}_all_counted', coco_scores(all_counted(data.images), found, seed))

@@ -1,6 +1,6 @@
 """Make a labelled data set from the simulator, in several processes, resumable."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +13,7 @@ import shlex
 import signal
 
 import cv2
-from perception_nodes.cli.arguments import count, image_size, not_negative
+from perception_nodes.cli.arguments import count, image_size, not_negative, whole_number
 from perception_nodes.cli.progress import progress
 from perception_nodes.sim.dataset import (
     begin,
@@ -32,13 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('root', type=Path, metavar='FOLDER',
                         help='where it is written; an unfinished data set is continued')
     for split, frames in (('train', 2400), ('val', 300), ('test', 300)):
-        parser.add_argument(f'--{split}', type=_frames, default=frames, metavar='FRAMES',
+        parser.add_argument(f'--{split}', type=whole_number, default=frames, metavar='FRAMES',
                             help=f'frames for {split} (default: %(default)s)')
     parser.add_argument(
         '--worlds', nargs='+', default=list(DEFAULT_WORLDS), metavar='WORLD',
         help='kinds of world, by turns; one named twice comes twice as often '
         f'(default: {" ".join(DEFAULT_WORLDS)})')
-    parser.add_argument('--seed', type=_frames, default=0, metavar='N',
+    parser.add_argument('--seed', type=whole_number, default=0, metavar='N',
                         help='another seed, other scenes (default: %(default)s)')
     parser.add_argument('--size', type=image_size, default=(320, 240), metavar='WxH',
                         help='size of the pictures (default: 320x240)')
@@ -150,10 +150,3 @@ def _command(arguments: Namespace) -> str:
               '--shadows', str(arguments.shadows), '--renderer', arguments.renderer]
     words += ['--ideal'] if arguments.ideal else []
     return shlex.join(words)
-
-
-def _frames(text: str) -> int:
-    """Return a whole number of 0 or more."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"'{text}' must be a whole number of 0 or more")
-    return int(text)
