@@ -31,7 +31,7 @@ from perception_nodes.training.export import (
     Trained,
 )
 from perception_nodes.training.loop import fit, is_begun, LoopParams, scores_now
-from perception_nodes.training.pictures import PictureParams
+from perception_nodes.training.pictures import BoxPictureParams, PictureParams
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         'dataset', type=Path, help='folder with instances.json and images/ (COCO), or with '
         'Annotations/ and JPEGImages/ (PASCAL VOC), or a data.yaml (YOLO)')
     # the average of the weights must not outlast a training on few pictures
-    add_training_flags(parser, {'epochs': 60, 'batch_size': 8, 'average': 0.98}, {})
+    add_training_flags(
+        parser, {'epochs': 60, 'batch_size': 8, 'average': 0.98}, BoxPictureParams, {})
 
 
 def run(arguments: Namespace) -> int:
     """Check, train, export, check again."""
     loop = from_flags(LoopParams, arguments)
-    pictures = from_flags(PictureParams, arguments)
+    pictures = from_flags(BoxPictureParams, arguments)
     source, out = arguments.dataset, arguments.out
     if not source.exists():
         raise FileNotFoundError(f'there is no data set {source}')
@@ -63,7 +64,8 @@ def run(arguments: Namespace) -> int:
         _check_boxes(train, val)
         task = DetectionTask(
             train, val, pictures.model_input(MEAN, STD), pictures.strength,
-            pictures.frozen_epochs, loop.seed, from_scratch=pictures.from_scratch)
+            pictures.frozen_epochs, loop.seed, views=pictures.views,
+            from_scratch=pictures.from_scratch)
         if not is_begun(folder):
             log.info('before training: %s', scores_now(task))
         said = {**asdict(pictures), 'classes': list(train.class_names.values()),

@@ -24,13 +24,15 @@ D = TypeVar('D', DetectionDataset, SegmentationDataset)
 
 
 def add_training_flags(
-    parser: ArgumentParser, loop: Mapping[str, Any], pictures: Mapping[str, Any]
+    parser: ArgumentParser, loop: Mapping[str, Any], kind: type[PictureParams],
+    pictures: Mapping[str, Any],
 ) -> None:
     """
     Declare the flags; the two mappings hold the defaults of a training.
 
     :param loop: Of :class:`LoopParams`.
-    :param pictures: Of :class:`PictureParams`.
+    :param kind: What the training can be told of pictures.
+    :param pictures: Of ``kind``.
     """
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FOLDER',
@@ -44,7 +46,7 @@ def add_training_flags(
     parser.add_argument(
         '--folds', type=int, default=0, metavar='K',
         help='instead of one model, train K, each validated on another part of the pictures')
-    add_flags(parser, PictureParams, pictures)
+    add_flags(parser, kind, pictures)
     add_flags(parser, LoopParams, loop)
 
 

@@ -57,7 +57,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='which part of a data set that has several to learn from (default: %(default)s)')
     # the average of the weights must not outlast a training on few pictures
     add_training_flags(
-        parser, {'epochs': 60, 'batch_size': 4, 'average': 0.98}, {'resize': 'stretch'})
+        parser, {'epochs': 60, 'batch_size': 4, 'average': 0.98}, PictureParams,
+        {'resize': 'stretch'})
 
 
 def run(arguments: Namespace) -> int:

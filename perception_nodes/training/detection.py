@@ -30,6 +30,9 @@ MEAN = STD = (127.5, 127.5, 127.5)  # of what the trunk has learned from
 LEAST_SCORE = 0.02  # of what counts for average precision
 _MAX_IOU, _MAX_BOXES = 0.6, 100
 
+_FREE = 2**32  # so many views are as good as new ones
+
+View = tuple[int, int]  # row of a picture, and which of its changed copies
 Example = tuple[npt.NDArray[np.uint8], BoxLabels]
 
 
@@ -44,7 +47,9 @@ class DetectionTask:
     :param val: Pictures to choose the checkpoint by, with the same class ids.
     :param spec: Size of the network's input, and how pictures are brought to it.
     :param frozen_epochs: How long the late trunk stays as it is.
-    :param seed: Of the new layers' weights.
+    :param seed: Of the new layers' weights, and of the changed copies.
+    :param views: How many changed copies of each picture there are, whose early features are
+        kept; 0 for a new one at every step.
     :param from_scratch: Whether to begin with random weights everywhere instead.
     """
 
@@ -52,10 +57,13 @@ class DetectionTask:
 
     def __init__(
         self, train: DetectionDataset, val: DetectionDataset, spec: ModelInput,
-        strength: Strength, frozen_epochs: int, seed: int, *, from_scratch: bool,
+        strength: Strength, frozen_epochs: int, seed: int, *, views: int = 0,
+        from_scratch: bool = False,
     ) -> None:
         self._train, self._val, self._spec, self._strength = train, val, spec, strength
         self._frozen_epochs, self._from_scratch = frozen_epochs, from_scratch
+        self._seed, self._views = seed, views
+        self._kept: dict[View, tuple[torch.Tensor, BoxLabels]] = {}
         self._columns = ScoreColumns(train.class_names)
         torch.manual_seed(seed)
         self.network = SceneDetector(len(train.class_names))
@@ -79,18 +87,28 @@ class DetectionTask:
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
-    ) -> Iterator[list[Example]]:
-        """Yield new views of the pictures, every picture once."""
+    ) -> Iterator[list[View]]:
+        """Yield views of the pictures, every picture once."""
         for parameter in self._late_parameters:
             parameter.requires_grad_(epoch >= self._frozen_epochs)
         order = rng.permutation(len(self._train.images))
+        views = rng.integers(self._views or _FREE, size=len(order))
         for k in range(self.steps(batch_size)):
-            yield [self._view(i, rng) for i in order[k * batch_size:(k + 1) * batch_size]]
+            rows = order[k * batch_size:(k + 1) * batch_size]
+            yield [(int(row), int(views[row])) for row in rows]
 
-    def losses(self, batch: Sequence[Example], device: torch.device) -> Mapping[str, torch.Tensor]:
+    def losses(self, batch: Sequence[View], device: torch.device) -> Mapping[str, torch.Tensor]:
         """Return the terms of :func:`detection_loss`."""
-        grid = self.network.grid(image_batch([rgb for rgb, _ in batch], device))
-        return detection_loss(grid, box_targets([labels for _, labels in batch]).to(device))
+        if self._views and not self._from_scratch:
+            kept = [self._features(view, device) for view in batch]
+            labels = [labels for _, labels in kept]
+            features = torch.stack([features for features, _ in kept]).to(device).float()
+            grid = self.network.late_grid(features.to(memory_format=torch.channels_last))
+        else:
+            examples = [self._example(view) for view in batch]
+            labels = [labels for _, labels in examples]
+            grid = self.network.grid(image_batch([rgb for rgb, _ in examples], device))
+        return detection_loss(grid, box_targets(labels).to(device))
 
     def validate(self, network: SceneDetector, device: torch.device) -> Mapping[str, float]:
         """Return AP and AP50 as COCO counts them, in the pixels of the pictures."""
@@ -105,8 +123,19 @@ class DetectionTask:
         early = {id(p) for p in self.network.trunk.early_parameters()}
         return [p for p in self.network.trunk.parameters() if id(p) not in early]
 
-    def _view(self, row: np.int64, rng: np.random.Generator) -> Example:
-        example = self._one_view(self._train.images[int(row)], rng)
+    def _features(self, view: View, device: torch.device) -> tuple[torch.Tensor, BoxLabels]:
+        """Return the early features (C, h, w) float16 of a view, on the CPU, and its boxes."""
+        if view not in self._kept:
+            rgb, labels = self._example(view)
+            with torch.no_grad():
+                _, stride_8 = self.network.trunk.early(image_batch([rgb], device))
+            self._kept[view] = stride_8[0].half().cpu(), labels
+        return self._kept[view]
+
+    def _example(self, view: View) -> Example:
+        """Return a changed copy of a picture, always the same of a number."""
+        rng = np.random.default_rng([self._seed, *view])
+        example = self._one_view(self._train.images[view[0]], rng)
         if rng.random() < self._strength.mixup:
             other = self._train.images[int(rng.integers(len(self._train.images)))]
             return mix(example, self._one_view(other, rng))

@@ -32,3 +32,12 @@ class PictureParams(Params):
                     std: tuple[float, float, float]) -> ModelInput:
         """Return what the manifest says of the input."""
         return ModelInput(self.width, self.height, resize=self.resize, mean=mean, std=std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxPictureParams(PictureParams):
+    """The same for boxes."""
+
+    views: int = param(
+        0, 'How many changed copies there are of each picture; early features of that many are '
+        'computed once and kept in memory (77 kB for 320x240). 0: a new one at every step.', ge=0)

@@ -155,7 +155,11 @@ class SceneDetector(_Scene):
 
         :param image: (N, 3, H, W) float32 RGB from -1 to 1.
         """
-        pyramid, _ = self.late(self.trunk.early(image)[1])
+        return self.late_grid(self.trunk.early(image)[1])
+
+    def late_grid(self, stride_8: torch.Tensor) -> BoxGrid:
+        """Go on from the features of the early trunk."""
+        pyramid, _ = self.late(stride_8)
         grid: BoxGrid = self.boxes(pyramid)
         return grid
 
