@@ -72,7 +72,8 @@ class TorchvisionInstances(TorchvisionDetector):
             return masks_from_fields([], [], np.empty((0, 4), np.int64), place.image_shape, 0.5)
         logits = self._run(self._mask_branch, boxes, place)
         classes = torch.from_numpy(found.class_ids).to(self._device)
-        fields = logits[torch.arange(len(boxes)), classes].sigmoid().cpu().numpy()
+        of_class = logits[torch.arange(len(boxes), device=self._device), classes]
+        fields = of_class.sigmoid().cpu().numpy()
         side = fields.shape[1]
         # a frame of zeros lets a mask fade out at its box
         fields = np.pad(fields, ((0, 0), (1, 1), (1, 1)))

@@ -208,6 +208,17 @@ def test_masks_choose_the_pixels(occluder):
     assert found.methods == ('mask_depth',)
 
 
+def test_a_mask_without_pixels_is_rejected_with_its_reason():
+    """As networks give it for boxes outside the image, too."""
+    scene = Scene(looking((0, 0, 0.6), 30), [cube(1.0, 25)])
+    for corner, size in (((0, 0), (0, 0)), ((480, 640), (0, 0)), ((100, 200), (20, 30))):
+        masks = Masks((np.zeros(size, bool),), np.array([corner]), (480, 640))
+        found = lift(replace(detections(scene.box()), masks=masks), scene.frame(), scene.up,
+                     PARAMS)
+        assert len(found) == 0
+        assert found.rejected[0][1].startswith('the mask holds 0 depth readings')
+
+
 def test_of_a_single_face_the_covariance_says_what_is_not_known():
     found = Scene(looking((0, 0, 0.12), 0), [cube(1.2)]).lifted()
     deviation = np.sqrt(np.diag(found.covariances[0])[:3])

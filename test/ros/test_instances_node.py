@@ -9,6 +9,7 @@ from perception_nodes.conversions.encode import (
     image_to_msg,
     intrinsics_to_msg,
 )
+from perception_nodes.core.manifest import file_sha256
 from perception_nodes.core.types import CameraIntrinsics, Detections, Masks
 import pytest
 from rclpy.parameter import Parameter
@@ -186,3 +187,36 @@ def test_without_a_reading_of_depth_there_are_still_instances(rig):
                       np.full((96, 128), np.nan, np.float32))
     assert rig.space[0].detections == []
     assert set(np.unique(ids_of(rig.pairs()[0][1]))) == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_a_network_with_masks_runs_in_the_node(graph, start_node, tmp_path):
+    """From the manifest through backend and node, in a process of its own; thresholds hold."""
+    torch = pytest.importorskip('torch')
+    tasks = pytest.importorskip('ultralytics.nn.tasks')
+    torch.manual_seed(3)
+    network = tasks.SegmentationModel('yolov8n-seg.yaml', nc=1, verbose=False)
+    for name, parameter in network.model[-1].named_parameters():
+        if name.startswith('cv3') and name.endswith('.2.bias'):
+            parameter.data.fill_(1.0)  # every place is an object
+    network.names = {0: 'thing'}
+    path = tmp_path / 'weights.pt'
+    torch.save({'model': network.eval(), 'ema': None, 'train_args': {}}, path)
+    text = MANIFEST.replace('{1: thing}', '{0: thing}').replace('file: none', 'file: weights.pt')
+    text = text.replace('f' * 64, file_sha256(path)).replace('backend: none', (
+        'backend: ultralytics')).replace('height: 96', 'height: 96, resize: letterbox')
+    (tmp_path / 'manifest.yaml').write_text(text)
+    start_node('detection_node', '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=pair',
+               '-p', 'max_detections:=7')
+    instances = graph.collect(Image, '/detection/instances')
+    boxes = graph.collect(Detection2DArray, '/detection/detections')
+    graph.wait_for(lambda: graph.node.count_subscribers('/image'), 'the node', 60.0)
+    image = graph.publisher(Image, '/image', qos_profile_sensor_data)
+
+    def answered():
+        image.publish(image_to_msg(GREY, 'rgb8', header_to_msg(1_000_000_000, FRAME)))
+        return instances and boxes
+    graph.wait_for(answered, 'instances')
+    assert len(boxes[0].detections) == 7
+    assert instances[0].header == boxes[0].header
+    assert ids_of(instances[0]).max() <= 7
