@@ -52,6 +52,7 @@ def load_model(
             f"model '{entry.name}' asks for backend '{entry.backend}', which cannot do "
             f'{entry.task}; choose one of {", ".join(known) or "none"}')
     module, function = _LOADERS[key].split(':')
+    entry.check_file()  # before the vendor's library, which may take seconds to import
     try:
         loader = getattr(import_module(f'perception_nodes.backends.{module}'), function)
         return loader(entry.with_input_size(input_size), device, half_precision)

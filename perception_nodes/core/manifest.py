@@ -77,6 +77,17 @@ class ModelEntry:
     converted_by: str  # command that made the file from its source; empty: not converted
     manifest: Path
 
+    def check_file(self) -> None:
+        """
+        Check that the weights are there.
+
+        :raises FileNotFoundError: With the command that gets them.
+        """
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"the weights of model '{self.name}' are missing: there is no file {self.path}"
+                + (f'; get them with: {self.fetch_command()}' if self.url else ''))
+
     def verified_path(self) -> Path:
         """
         Return the weights' path after checking that they are what the manifest says.
@@ -84,10 +95,7 @@ class ModelEntry:
         :raises FileNotFoundError: If the file is not there.
         :raises ValueError: If its sha256 is another one.
         """
-        if not self.path.is_file():
-            raise FileNotFoundError(
-                f"the weights of model '{self.name}' are missing: there is no file {self.path}"
-                + (f'; get them with: {self.fetch_command()}' if self.url else ''))
+        self.check_file()
         found = file_sha256(self.path)
         if not found.startswith(self.sha256):
             way = f'delete it and run: {self.fetch_command()}' if self.url else 'restore it'
