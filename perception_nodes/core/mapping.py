@@ -46,6 +46,7 @@ _INFLATION_DECAY = 4.6  # from 99 to 1 over the radius
 T = TypeVar('T', bound=np.generic)
 _POINT_STEP, _RAY_STEP = 2, 4  # pixels between the points that are published
 _BEAMS = 720
+_LEVEL = np.array([0.0, 0.0, 1.0])  # normal of what is level in the map
 _LEAST_UPRIGHT = 0.5  # cosine of the tilt of a laser's beams
 _METRES_PER_STEP = 0.3  # that a robot may jump between two frames, beyond its speed
 
@@ -280,7 +281,7 @@ class ObstacleMapper:
         up_in_map = map_from_camera[:3, :3] @ up
         height_m = float(up_in_map @ (map_from_camera[:3, 3] - map_from_base[:3, 3]))
         plane = WaterPlane(up, height_m - self.params.ground_height_m)
-        ground = Ground(np.array([0.0, 0.0, 1.0]), up_in_map, plane.camera_height_m, readings=0)
+        ground = Ground(_LEVEL, up_in_map, plane.camera_height_m, readings=0)
         depth_m = water_depth(
             sort_classes(ids, self._water_ids), plane, intrinsics, depth_m)
         # the line of contact is known to about a row
@@ -353,8 +354,8 @@ class ObstacleMapper:
             self._log_odds, self._heights, self._classes, self._table.weights, _ODDS)
 
     def _floor(self, map_from_base: npt.NDArray[np.float64]) -> Plane:
-        """Return where the transforms expect the floor."""
-        normal = np.ascontiguousarray(map_from_base[:3, 2])
+        """Return where the transforms expect the floor, or the water, which no boat tilts."""
+        normal = _LEVEL if self.params.is_water else np.ascontiguousarray(map_from_base[:3, 2])
         return Plane(
             normal, float(normal @ map_from_base[:3, 3]) + self.params.ground_height_m)
 

@@ -152,3 +152,15 @@ def test_a_laser_on_its_side_is_refused():
     laser = laser_at(0.24, tilt=math.radians(75.0))
     with pytest.raises(ValueError, match='tilted by more than 60 degrees'):
         Swept().show(scan_of(), laser)
+
+
+@pytest.mark.parametrize(('surface', 'is_marked'), [('water', False), ('ground', True)])
+def test_a_beam_of_a_boat_that_lists_meets_water(surface, is_marked):
+    """A boat tilts over level water; a robot that tilts with its laser is on a ramp."""
+    mapper = ObstacleMapper(MappingParams(surface=surface, use_mask=surface == 'water'))
+    boat = laser_at(0.0, tilt=math.radians(10.0))
+    mapper.move(boat, 0)
+    mapper.integrate_scan(
+        scan_of(0.24 / math.sin(math.radians(10.0)), within_deg=3.0),
+        boat @ laser_at(0.24), boat)
+    assert (mapper.occupancy().cells == 100).any() == is_marked
