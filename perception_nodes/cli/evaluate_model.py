@@ -9,6 +9,7 @@ the worst pictures. The headline of detectors is ``mAP50``, of segmenters ``mIoU
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import product
 import logging
 from pathlib import Path
 import platform
@@ -107,10 +108,9 @@ def run(arguments: Namespace) -> int:
         _print_headline('ros', task, values)
     corruptions = None
     if arguments.corruptions:
-        corruptions = _corruption_table(task, answers, arguments.seed)
-        values |= {f'direct_{task.metric}_{name}_{strength}': score
-                   for name, scores in corruptions.rows
-                   for strength, score in zip(STRENGTHS, scores[1:], strict=True)}
+        worse = _corrupted(task, arguments.seed)
+        values |= {f'direct_{name}': value for name, value in worse.items()}
+        corruptions = _corruption_table(task.metric, evaluation.values[task.metric], worse)
         _print_rows(corruptions)
     occlusions = _occlusions(task, arguments.occlusion) if arguments.occlusion else []
     wall_s = time.monotonic() - start_s
@@ -182,23 +182,27 @@ def _predictions(task: Any) -> tuple[list[Any], list[float], list[float]]:
     return answers, times_ms, cpu_times_ms
 
 
-def _corruption_table(task: Any, answers: Sequence[Any], seed: int) -> Table:
-    """Return the headline figure for each corruption and strength."""
-    clean = task.score(answers)
-    rows = []
+def _corrupted(task: Any, seed: int) -> dict[str, float]:
+    """Return the headline figure and its interval for each corruption and strength."""
+    values = {}
     with progress(len(CORRUPTIONS) * len(STRENGTHS) * len(task.images), 'image') as bar:
-        for name in CORRUPTIONS:
-            scores = [clean]
-            for strength in STRENGTHS:
-                worse = []
-                for i, image in enumerate(task.images):
-                    worse.append(task.predict(corrupt(image.rgb(), name, strength, seed + i)))
-                    bar.update()
-                scores.append(task.score(worse))
-            rows.append((name, scores))
+        for name, strength in product(CORRUPTIONS, STRENGTHS):
+            answers = []
+            for i, image in enumerate(task.images):
+                answers.append(task.predict(corrupt(image.rgb(), name, strength, seed + i)))
+                bar.update()
+            for key, value in task.headline(answers).items():
+                metric, ci, end = key.partition('_ci_')
+                values[f'{metric}_{name}_{strength}{ci}{end}'] = value
+    return values
+
+
+def _corruption_table(metric: str, clean: float, worse: Mapping[str, float]) -> Table:
     return Table(
-        'Worse pictures', f'{task.metric} with Gaussian blur, noise of the sensor, little light '
-        'and strong compression.', (task.metric, 'clean', 'mild', 'strong', 'severe'), rows)
+        'Worse pictures', f'{metric} with Gaussian blur, noise of the sensor, little light '
+        'and strong compression.', (metric, 'clean', 'mild', 'strong', 'severe'),
+        [(name, [clean, *(worse[f'{metric}_{name}_{strength}'] for strength in STRENGTHS)])
+         for name in CORRUPTIONS])
 
 
 def _occlusions(task: Any, wanted: int) -> list[Moment]:

@@ -47,9 +47,12 @@ class ClassificationTask:
         """Return the score of every class of the model, best first."""
         return self._model.predict([rgb])[0]
 
-    def score(self, answers: Sequence[ClassScores]) -> float:
-        """Return the headline figure."""
-        return float(np.mean(self._first(answers) == self._truth))
+    def headline(self, answers: Sequence[ClassScores]) -> dict[str, float]:
+        """Return the headline figure with its 95 % interval over pictures."""
+        right = self._first(answers) == self._truth
+        return scores_with_intervals(
+            lambda weights: {self.metric: float(np.average(right, weights=weights))},
+            np.arange(len(right)), self._seed)
 
     def evaluate(self, answers: Sequence[ClassScores]) -> Evaluation:
         """Return all that is known about the answers to the images."""

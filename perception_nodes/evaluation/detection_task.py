@@ -60,18 +60,17 @@ class DetectionTask:
         kept = found[np.isin(found.class_ids, list(self._class_names))]
         return Detections(kept.boxes_xyxy, kept.scores, kept.class_ids)
 
-    def score(self, answers: Sequence[Detections]) -> float:
-        """Return the headline figure."""
-        return match_detections(self._labels, answers).mean_average_precision()
-
-    def scores(self, answers: Sequence[Detections]) -> dict[str, float]:
-        """Return each figure with the ends of its 95 % interval over scenes or images."""
+    def headline(self, answers: Sequence[Detections]) -> dict[str, float]:
+        """Return the headline figure with its 95 % interval over scenes or images."""
         matches = match_detections(self._labels, answers)
-        values = scores_with_intervals(
+        return scores_with_intervals(
             lambda weights: {self.metric: matches.mean_average_precision(weights)},
             groups_of([image.scene for image in self.images]), self._seed)
+
+    def scores(self, answers: Sequence[Detections]) -> dict[str, float]:
+        """Return each figure with the ends of its 95 % interval."""
         coco = coco_scores(self.images, answers, self._seed)
-        return values | {f'coco_{name}': value for name, value in coco.items()}
+        return self.headline(answers) | {f'coco_{name}': value for name, value in coco.items()}
 
     def evaluate(self, answers: Sequence[Detections]) -> Evaluation:
         """Return all that is known about the answers to the images."""

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from perception_nodes.core.overlay import blend_mask
 from perception_nodes.core.protocols import SegmenterModel
 from perception_nodes.evaluation.mask_datasets import SegmentationDataset, VOID
-from perception_nodes.evaluation.metrics import groups_of
+from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.model_page import ConfusionTable, Evaluation, Table
 from perception_nodes.evaluation.report import Moment, Panel
 from perception_nodes.evaluation.segmentation_metrics import (
@@ -38,12 +38,14 @@ class SegmentationTask:
         """Return the (H, W) class ids."""
         return self._model.predict([rgb])[0].ids
 
-    def score(self, answers: Sequence[Mask]) -> float:
-        """Return the headline figure."""
+    def headline(self, answers: Sequence[Mask]) -> dict[str, float]:
+        """Return the headline figure with its 95 % interval over scenes or images."""
         ids = list(self._class_names)
-        return mean_iou(np.sum([
-            confusion_matrix(image.mask(), mask, ids)
-            for image, mask in zip(self.images, answers, strict=True)], axis=0))
+        counts = np.array([confusion_matrix(image.mask(), mask, ids)
+                           for image, mask in zip(self.images, answers, strict=True)])
+        return scores_with_intervals(
+            lambda weights: {self.metric: mean_iou(np.tensordot(weights, counts, axes=1))},
+            groups_of([image.scene for image in self.images]), self._seed)
 
     def evaluate(self, answers: Sequence[Mask]) -> Evaluation:
         """Return all that is known about the answers to the images."""

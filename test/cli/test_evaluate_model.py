@@ -157,6 +157,7 @@ def test_masks_are_scored(constant_models, masks, tmp_path, capsys):
     assert result['direct_mIoU'] == pytest.approx(0.5 * 768 / 1792, abs=1e-6)
     assert result['direct_pixel_accuracy'] == pytest.approx(768 / 1792, abs=1e-6)
     assert result['direct_mIoU_jpeg_3'] == result['direct_mIoU']
+    assert result['direct_mIoU_blur_1_ci_low'] == result['direct_mIoU_ci_low']
     assert {'direct_boundary_f', 'direct_cpu_ms_p95', 'direct_mIoU_ci_high'} <= result.keys()
     assert 'direct: mIoU 0.214' in capsys.readouterr().out
     assert 'a.png' in out.with_suffix('.html').read_text()

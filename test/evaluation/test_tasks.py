@@ -100,7 +100,7 @@ def test_masks(pictures, tmp_path):
     result = task.evaluate(answers)
     # cat: 256 of 512 pixels; dog: 1536 of 1792
     assert result.values['mIoU'] == pytest.approx((256 / 512 + 1536 / 1792) / 2)
-    assert task.score(answers) == result.values['mIoU']
+    assert task.headline(answers)['mIoU'] == result.values['mIoU']
     assert result.worst[0].title == 'nothing.png: 75.0% of the pixels are right'
     assert len(result.worst) == 1
     _, score = task.confidence(images[0].rgb())
