@@ -245,8 +245,8 @@ def test_the_true_size_lies_within_two_deviations(masked):
     camera = CameraIntrinsics(320, 240, 262.5, 262.5, 159.5, 119.5)
     rng = np.random.default_rng(8)
     errors_m, deviations_m = [], []
-    for distance_m in (0.5, 0.8, 1.2, 1.8, 2.5):
-        for yaw_deg in (-40.0, -10.0, 15.0, 35.0):
+    for distance_m in (0.5, 0.9, 1.5, 2.5):
+        for yaw_deg in (-40.0, -10.0, 25.0):
             side = 0.1 if distance_m < 1.0 else 0.2
             height_m = rng.uniform(0.4, 0.7) * distance_m
             ahead_m = math.sqrt(distance_m**2 - height_m**2)
@@ -265,7 +265,7 @@ def test_the_true_size_lies_within_two_deviations(masked):
     assert (within >= 0.9).all()
     assert within.mean() >= 0.95
     assert (deviations.mean(axis=0) < 4.0 * np.sqrt((errors**2).mean(axis=0))).all()
-    near, far = deviations[:16].mean(axis=0), deviations[-16:].mean(axis=0)
+    near, far = deviations[:12].mean(axis=0), deviations[-12:].mean(axis=0)
     assert (near < 0.004).all()
     assert (far > 3.0 * near).all()
 
