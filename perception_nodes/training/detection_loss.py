@@ -15,7 +15,7 @@ from torchvision.ops import complete_box_iou_loss
 
 _CELLS_PER_BOX = 10
 _SCORE_POWER, _OVERLAP_POWER = 0.5, 6.0
-_BOX_WEIGHT, _SIDE_WEIGHT = 2.5, 0.5
+_SCORE_WEIGHT, _BOX_WEIGHT, _SIDE_WEIGHT = 2.0, 2.5, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +49,18 @@ def detection_loss(grid: BoxGrid, targets: BoxTargets) -> dict[str, torch.Tensor
     assigned = assign(grid, boxes.detach(), targets)
     total = assigned.scores.sum().clamp(min=1.0)
     excused = _excused(grid, targets) & (assigned.scores == 0.0)
-    by_score = functional.binary_cross_entropy_with_logits(
-        grid.logits, assigned.scores, weight=(~excused).float(), reduction='sum')
+    # most cells are background and soon known to be: what is known must not drown the rest
+    surprise = (grid.logits.sigmoid() - assigned.scores).abs().square()
+    entropy = functional.binary_cross_entropy_with_logits(
+        grid.logits, assigned.scores, reduction='none')
+    by_score = (entropy * surprise * ~excused).sum()
     picture, cell = assigned.positive.nonzero(as_tuple=True)
     owner = assigned.owners[picture, cell]
     weights = assigned.scores[picture, cell].sum(-1)
     true_boxes = targets.boxes_xyxy[picture, owner]
     by_box = (complete_box_iou_loss(boxes[picture, cell], true_boxes) * weights).sum()
     by_side = (_side_loss(grid, picture, cell, true_boxes) * weights).sum()
-    return {'scores': by_score / total, 'boxes': _BOX_WEIGHT * by_box / total,
+    return {'scores': _SCORE_WEIGHT * by_score / total, 'boxes': _BOX_WEIGHT * by_box / total,
             'sides': _SIDE_WEIGHT * by_side / total}
 
 
