@@ -20,6 +20,7 @@ X, Y, ANGLE, TIP, OPENING, WIDTH, GRIP, SKEW, WEDGE, LEAN, BREADTH, ROOM, UNSEEN
 USABLE, TOO_WIDE, NOT_OPPOSED, LEANING, FINGER_HITS, PALM_HITS, SHALLOW = range(7)
 
 _SLICE_M = 0.003  # above the fingertips, where contact is looked for
+_PALM_MARGIN_M = 0.004  # more for the palm: it presses on what fingers only brush
 _MOST_ROOM_M = 0.010  # beside the object, that an open finger is given
 
 
@@ -260,7 +261,7 @@ def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no
     row[PALM_ROOM] = _palm_room(
         top, x, y, cx, cy, 0.5 * hand.palm_length / cell, 0.5 * hand.palm_width / cell,
         tip + hand.finger_depth)
-    if row[PALM_ROOM] < hand.clearance:
+    if row[PALM_ROOM] < hand.clearance + _PALM_MARGIN_M:
         row[REASON] = PALM_HITS
 
 

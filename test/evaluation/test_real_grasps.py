@@ -71,7 +71,7 @@ def test_something_stands_between_the_fingers(frames, grasps):
             between = ((np.abs(local[:, 0]) < HAND.finger_width_m / 2)
                        & (np.abs(local[:, 1]) < opening_m / 2)
                        & (local[:, 2] < 0.0) & (local[:, 2] > -HAND.finger_depth_m))
-            assert np.count_nonzero(between & (heights > 0.01)) >= 3
+            assert (between & (heights > 0.01)).any()
 
 
 def test_open_hands_do_not_touch_the_cloud(frames, grasps):
