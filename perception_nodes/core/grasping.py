@@ -38,7 +38,7 @@ _MARGIN_M = 0.07  # of the map around objects, where fingers and palm go
 _WIDEST_MAP_M = 1.2
 _LEAST_GRIP_M, _LOWEST_TIP_M = 0.008, 0.004
 _CM = 300  # half the width of the search for objects, centimetres
-_TILT_AZIMUTHS = 4
+_TILT_AZIMUTHS = 8
 # what a learned scorer is shown, beyond what the geometry alone would dare
 _RELAXED_FRICTION, _RELAXED_CLEARANCE = 1.5, 0.3
 _LEAST_PER_OBJECT = 3  # grasps that one object may have, however many objects there are
@@ -78,7 +78,8 @@ class GraspParams(Params):
         0.0025, 'Side of a cell of the height map.', unit='m', ge=0.001, le=0.02)
     directions: int = param(18, 'Closing directions tried in half a turn.', ge=4, le=90)
     tilt_deg: float = param(
-        0.0, 'Approaches that lean by so much to four sides are tried as well; 0 for none.',
+        0.0, 'Where nothing can be grasped from above, approaches that lean by so much to eight '
+        'sides are tried; 0 for none.',
         unit='degrees', ge=0.0, le=45.0)
     max_grasps: int = param(20, 'Grasps in the result.', ge=1, le=1000, dynamic=True)
 
@@ -181,8 +182,9 @@ class GraspPlanner:
         self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
     ) -> list[GraspPlan]:
         """
-        Look for grasps, one plan for each direction of approach.
+        Look for grasps, from above and, where nothing is found there, by leaning approaches.
 
+        :return: One plan for each direction that was tried.
         :raises NoSupportError: If there is nothing to plan on, saying why.
         :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
         """
@@ -191,8 +193,12 @@ class GraspPlanner:
         support = find_support(
             frame.depth_m, frame.intrinsics, context.up, context.camera_height_m)
         clean = read_only(smoothed(frame.depth_m, support))
-        return [self._plan(clean, frame.intrinsics, support, camera_from_map, context)
-                for camera_from_map in self._approaches(support)]
+        plans = [self._plan(clean, frame.intrinsics, support, approach_frame(support), context)]
+        if self.params.tilt_deg > 0.0 and len(plans[0].usable) == 0:
+            plans += [
+                self._plan(clean, frame.intrinsics, support, camera_from_map, context)
+                for camera_from_map in self._leaning_approaches(support)]
+        return plans
 
     def _best(
         self, plans: list[GraspPlan], frame: RgbdFrame, context: GraspContext
@@ -213,13 +219,10 @@ class GraspPlanner:
             poses[order], rows[order, kernels.OPENING], scores[order],
             _classes(poses[order], frame, context.detections))
 
-    def _approaches(self, support: Support) -> list[npt.NDArray[np.float64]]:
-        frames = [approach_frame(support)]
-        if self.params.tilt_deg > 0.0:
-            frames += [
-                approach_frame(support, math.radians(self.params.tilt_deg), azimuth)
-                for azimuth in np.arange(_TILT_AZIMUTHS) * (2.0 * math.pi / _TILT_AZIMUTHS)]
-        return frames
+    def _leaning_approaches(self, support: Support) -> list[npt.NDArray[np.float64]]:
+        return [
+            approach_frame(support, math.radians(self.params.tilt_deg), azimuth)
+            for azimuth in np.arange(_TILT_AZIMUTHS) * (2.0 * math.pi / _TILT_AZIMUTHS)]
 
     def _plan(
         self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,

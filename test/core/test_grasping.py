@@ -191,15 +191,17 @@ def test_unseen_space_behind_a_block_is_not_free():
 
 
 def test_tilted_approaches_lean_as_asked():
-    """A leaning approach reaches the block too, by the angle of the parameter."""
-    depth_m, pose = table_with([(0.0, 0.0, 0.0, 0.1, 0.04, 0.08)])
-    plans = GraspPlanner(GraspParams(tilt_deg=30.0)).plans(frame_of(depth_m), context_of(pose))
-    assert len(plans) == 5
+    """What is too wide from above is held aslant, by the angle of the parameter."""
+    slab = (0.0, 0.0, 0.0, 0.16, 0.1, 0.05)
+    depth_m, pose = table_with([slab], 60.0)
+    assert 'too_wide' in propose(depth_m, pose).why_none
+    plans = GraspPlanner(GraspParams(tilt_deg=40.0)).plans(frame_of(depth_m), context_of(pose))
+    assert len(plans) == 9
     leaning = [plan for plan in plans[1:] if len(plan.usable)]
     assert leaning
     for plan in leaning:
         approach = (pose[:3, :3] @ plan.poses(plan.usable[:1])[0, :3, :3])[:, 2]
-        assert -approach[2] == pytest.approx(math.cos(math.radians(30.0)), abs=0.01)
+        assert -approach[2] == pytest.approx(math.cos(math.radians(40.0)), abs=0.01)
 
 
 def test_every_rejected_candidate_has_a_reason():
