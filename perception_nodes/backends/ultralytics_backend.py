@@ -145,7 +145,7 @@ def _network(path: Path, kinds: tuple[str, ...]) -> Any:
 
     :raises ValueError: If the file holds anything but the classes that ultralytics knows.
     """
-    tasks = _import_tasks()
+    tasks = import_tasks()
     # under a name of our own: it looks for files called yolov5*.pt elsewhere, and downloads them
     with tempfile.TemporaryDirectory() as folder:
         alias = Path(folder) / 'weights.pt'
@@ -169,7 +169,7 @@ def _network(path: Path, kinds: tuple[str, ...]) -> Any:
     return network.fuse(verbose=False)
 
 
-def _import_tasks() -> Any:
+def import_tasks() -> Any:
     """
     Import the networks of ultralytics with its downloads, reports and installations switched off.
 

@@ -18,6 +18,7 @@ TRAININGS = {
                      'SegNet, FCN or a small segmenter, on pictures with masks'),
     'scene': ('perception_nodes.cli.train_scene',
               "the simulator's detector and segmenter, together"),
+    'yolo': ('perception_nodes.cli.train_yolo', "a YOLO, with ultralytics' trainer (AGPL-3.0)"),
 }
 
 

@@ -42,7 +42,7 @@ torch.save(network.state_dict(), folder / 'segmenter.pth')
 entry = helper(folder / 'segmenter.pth', 'torchvision', name, task='segmentation')
 load_model(entry, 'cpu').predict(frame)
 from perception_nodes.backends import ultralytics_backend
-tasks = ultralytics_backend._import_tasks()
+tasks = ultralytics_backend.import_tasks()
 torch.save({'model': tasks.DetectionModel('yolov8n.yaml', nc=3, verbose=False)},
            folder / 'yolov5n.pt')
 entry = helper(folder / 'yolov5n.pt', 'ultralytics', resize='letterbox', std=(255, 255, 255))
