@@ -61,12 +61,6 @@ class HeightMap:
     cell_m: float
     camera_from_map: npt.NDArray[np.float64]  # (4, 4)
 
-    def cells_at(self, xy_m: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-        """Return (N, 2) row and column of (N, 2) places, clipped to the map."""
-        cells = np.floor((np.asarray(xy_m)[:, ::-1] - self.origin_m[::-1]) / self.cell_m)
-        last = np.array(self.top_m.shape) - 1
-        return np.clip(cells, 0, last).astype(np.int64)
-
 
 def find_support(
     depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics,

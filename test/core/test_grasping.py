@@ -182,12 +182,14 @@ def test_unseen_space_behind_a_block_is_not_free():
     map_from_level = inverse(plan.heights.camera_from_map) @ inverse(pose)
     behind, before = transform_points(
         map_from_level, np.array([[0.04, 0.0, 0.0], [-0.04, 0.0, 0.0]]))
-    rows = plan.heights.cells_at(np.stack([behind, before])[:, :2])
-    (hidden, free) = rows.tolist()
-    assert not plan.heights.known[tuple(hidden)]
-    assert plan.heights.upper_m[tuple(hidden)] == pytest.approx(0.10, abs=0.012)
-    assert plan.heights.known[tuple(free)]
-    assert plan.heights.top_m[tuple(free)] == pytest.approx(0.0, abs=0.003)
+
+    def cell(place):
+        column, row = np.floor((place[:2] - plan.heights.origin_m) / plan.heights.cell_m)
+        return int(row), int(column)
+    assert not plan.heights.known[cell(behind)]
+    assert plan.heights.upper_m[cell(behind)] == pytest.approx(0.10, abs=0.012)
+    assert plan.heights.known[cell(before)]
+    assert plan.heights.top_m[cell(before)] == pytest.approx(0.0, abs=0.003)
 
 
 def test_tilted_approaches_lean_as_asked():
