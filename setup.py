@@ -109,7 +109,7 @@ setup(
         ],
         # COCO's average precision, for `perception evaluate-model`
         'evaluation': ['faster-coco-eval>=1.6'],
-        'sim': ['mujoco>=4.0'],
+        'sim': ['gymnasium>=1.0', 'mujoco>=4.0'],
         'torch': ['torch>=2.6', 'torchvision>=0.21'],
         # `perception train`: curves, files of networks, and the digits to try it on
         'training': ['faster-coco-eval>=1.6', 'matplotlib>=3.8', 'onnx>=1.16', 'safetensors>=0.4',

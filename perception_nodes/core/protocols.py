@@ -5,7 +5,7 @@ Everything takes a sequence, so that frames of several cameras can share one bat
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TYPE_CHECKING
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,12 @@ from perception_nodes.core.types import (
     GraspCandidates,
     RgbdFrame,
     SegmentationMask,
+    VelocityCommand,
 )
 
-if TYPE_CHECKING:  # the plan's own module needs the protocols
+if TYPE_CHECKING:  # modules that need the protocols themselves
     from perception_nodes.core.grasping import GraspPlan
+    from perception_nodes.core.navigation import NavigationObservation
 
 # of what a model found in one image: the rows to keep, best first
 Select = Callable[[Detections], npt.NDArray[np.int64]]
@@ -116,5 +118,20 @@ class GraspProposer(Protocol):
 
         :param frame: With depth and intrinsics.
         :raises ValueError: If it has none.
+        """
+        ...
+
+
+class NavigationPolicy(Protocol):
+    """Decides how to drive. What leaves it passes the safety layer."""
+
+    def act(
+        self, observation: 'NavigationObservation', state: Any
+    ) -> tuple[VelocityCommand, Any]:
+        """
+        Choose the next command.
+
+        :param state: What this method returned the last time, None at the start of an episode.
+        :return: The command, and the state for the next call.
         """
         ...
