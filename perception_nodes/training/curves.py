@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ class Curves:
     def go_on(self, epoch: int) -> None:
         """Forget what was written after ``epoch``: it is trained again."""
         lines = self._file.read_text().splitlines() if self._file.is_file() else []
-        rows = [json.loads(line) for line in lines]
+        # the last line may be cut off, but then its epoch is trained again
+        rows = [json.loads(line) for line in lines if line.endswith('}')]
         self._rows = [row for row in rows if row['epoch'] <= epoch]
-        self._file.write_text(''.join(f'{json.dumps(row)}\n' for row in self._rows))
+        draft = self._file.with_name(f'.{self._file.name}.part')
+        draft.write_text(''.join(f'{json.dumps(row)}\n' for row in self._rows))
+        os.replace(draft, self._file)
 
     def add(self, row: Mapping[str, float]) -> None:
         """Write one epoch's numbers, and draw all of them anew."""

@@ -6,7 +6,7 @@ started again therefore ends with the weights of one that was left alone (on a C
 round differently).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 import json
 import logging
@@ -137,7 +137,7 @@ class _Run:
         self._optimizer, self._rates = _optimizer(task, params)
         self._scaler = torch.amp.GradScaler(device.type, enabled=device.type == 'cuda')
         self._average = AveragedModel(
-            task.network, multi_avg_fn=get_ema_multi_avg_fn(params.average),
+            task.network, multi_avg_fn=_average_of(params.average),
             use_buffers=True) if params.average else None
         self.epoch = 0
         self.best: dict[str, float] = {}
@@ -254,6 +254,20 @@ def _seed(seed: int, epoch: int) -> np.random.Generator:
     rng = np.random.default_rng([seed, epoch])
     torch.manual_seed(int(rng.integers(2**62)))
     return rng
+
+
+def _average_of(memory: float) -> Callable[[Any, Any, Any], None]:
+    """
+    Return how a step moves the average.
+
+    At first the memory is a tenth of the steps so far, as in TensorFlow's
+    ExponentialMovingAverage: what norms count from would otherwise outlast a short training.
+    """
+    def update(averaged: Any, current: Any, steps: Any) -> None:
+        n = float(steps)
+        get_ema_multi_avg_fn(min(memory, (1.0 + n) / (10.0 + n)))(averaged, current, steps)
+
+    return update
 
 
 def _optimizer(

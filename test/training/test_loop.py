@@ -53,6 +53,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, epoch):
     process.kill()
     assert process.wait(10) == -signal.SIGKILL
     assert (killed / 'checkpoint.pt').is_file() == (epoch > 1)
+    with (killed / 'history.jsonl').open('a') as history:
+        history.write('{"epoch": 9, "loss')  # as if it had been killed while writing this
     resumed = Lines()
     found = fit(resumed, PARAMS, killed)
     for name in ('checkpoint.pt', 'best.pt'):
@@ -187,6 +189,17 @@ def test_what_is_in_no_group_stays_as_it_is(tmp_path):
     fit(task, PARAMS, tmp_path)
     assert torch.equal(task.network[0].weight, before)
     assert not torch.equal(task.network[4].weight, Lines().network[4].weight)
+
+
+def test_the_average_forgets_how_it_began():
+    """A short training is not judged by the zeros and ones that its norms count from."""
+    average, weights = [torch.ones(2)], [torch.zeros(2)]
+    for step in range(1, 61):
+        loop._average_of(0.998)(average, weights, torch.tensor(step))
+    assert average[0].max() < 1e-6
+    average = [torch.ones(2)]
+    loop._average_of(0.998)(average, weights, torch.tensor(100_000))
+    np.testing.assert_allclose(average[0], 0.998, atol=1e-6)
 
 
 def test_norms_and_biases_do_not_decay():
