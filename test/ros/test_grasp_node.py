@@ -103,8 +103,11 @@ def test_one_plan_when_asked(rig, graph):
     rig.until(empty.done, 'the answer', np.full((120, 160), 0.5, np.float32))
     assert not empty.result().success
     assert 'nothing on the support plane' in empty.result().message
-    late = client.call_async(Trigger.Request())
-    graph.wait_for(late.done, 'an answer although no frame comes')
+    for _ in range(3):  # the last frames may still be on their way
+        late = client.call_async(Trigger.Request())
+        graph.wait_for(late.done, 'an answer although no frame comes')
+        if 'no frame' in late.result().message:
+            break
     assert 'no frame' in late.result().message
 
 
