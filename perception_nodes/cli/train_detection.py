@@ -121,8 +121,9 @@ def _export(
                   'value': round(best[metric], 3), 'command': 'perception train detection'}
                  for metric in _METRICS],
         hours_cpu=best['cpu_s'] / 3600.0,
-        notes=[f'The file differs from the network by at most {difference:.2g} in `boxes` on '
-               f'{len(example)} validation pictures (weights in 16 bits).',
+        notes=[f'The file differs from the network by at most {difference:.2g} in `boxes` '
+               f'(pixels; scores count as 0 to 1) on {len(example)} validation pictures: its '
+               'weights have 16 bits.',
                f'Best epoch of {loop.epochs}: {best["epoch"]:g}. The validation pictures chose '
                'it, so other pictures may score lower.']), file)
     entry = find_model(name, 'detection', str(out / 'manifest.yaml'))
