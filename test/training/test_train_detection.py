@@ -12,6 +12,7 @@ from perception_nodes.backends.registry import load_model  # noqa: E402
 from perception_nodes.core.detection import DetectionParams, ObjectDetector  # noqa: E402
 from perception_nodes.core.manifest import find_model, ModelInput  # noqa: E402
 from perception_nodes.evaluation.box_formats import read_boxes  # noqa: E402
+from perception_nodes.training import loop  # noqa: E402
 from perception_nodes.training.augmentation import STRENGTHS  # noqa: E402
 from perception_nodes.training.detection import DetectionTask, MEAN, STD  # noqa: E402
 
@@ -165,6 +166,22 @@ def test_pretrained_layers_wait(squares):
         assert (late[0].grad is not None) == expected
         assert all(p.grad is None for p in task.network.trunk.early_parameters())
         assert task.network.pyramid.lateral[0][0].weight.grad is not None
+
+
+@pytest.mark.parametrize('views', [0, 2])
+def test_a_resumed_detector_is_the_same_to_the_bit(squares, tmp_path, views):
+    """It stops while pretrained layers wait, and goes on until they have learned, too."""
+    dataset = squares(6)
+    params = loop.LoopParams(epochs=3, batch_size=3, device='cpu', validate_every=3)
+    whole, stopped, resumed = (task_of(dataset, views=views) for _ in range(3))
+    loop.fit(whole, params, tmp_path / 'whole')
+    run = loop._Run(stopped, params, tmp_path, torch.device('cpu'), loop._settings(params, {}))
+    run.resume()
+    run.train_epoch()
+    del run, stopped
+    loop.fit(resumed, params, tmp_path)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
 def test_kept_features_teach_the_same(squares):

@@ -65,7 +65,8 @@ def train(dataset, out, *words):
 def test_halves_are_told_apart(halves, tmp_path, network, epochs):
     out = tmp_path / 'out'
     assert train(halves, out, '--network', network, '--epochs', str(epochs), '--val-share', '.25',
-                 '--batch-size', '3', '--validate-every', str(epochs), '--learning-rate', '0.01') == 0
+                 '--batch-size', '3', '--validate-every', str(epochs),
+                 '--learning-rate', '0.01') == 0
     entry = find_model(f'halves_{network}', 'segmentation', str(out / 'manifest.yaml'))
     assert entry.backend == ('onnxruntime' if network == 'scene' else 'own')
     assert entry.class_names == {0: 'dark', 1: 'light'}
