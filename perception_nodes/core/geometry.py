@@ -202,8 +202,10 @@ def fit_plane(
     offsets = np.einsum('ij,ij->i', normals, anchors)
     # a few thousand points tell the best plane as well as all of them
     sample = points[:: max(1, len(points) // 2000)]
-    votes = (np.abs(sample @ normals.T - offsets) < tolerance_m).sum(axis=0)
-    best = int(votes.argmax())
+    # one by one: what all of them make together is too large for the processor's cache
+    votes = [np.count_nonzero(np.abs(sample @ normal - offset) < tolerance_m)
+             for normal, offset in zip(normals, offsets, strict=True)]
+    best = int(np.argmax(votes))
     plane = Plane(normals[best], float(offsets[best]))
     for _ in range(3):
         plane = _least_squares(points[np.abs(plane.heights_m(points)) < tolerance_m])

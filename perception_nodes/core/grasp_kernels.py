@@ -21,6 +21,7 @@ USABLE, TOO_WIDE, NOT_OPPOSED, LEANING, FINGER_HITS, PALM_HITS, SHALLOW = range(
 
 _SLICE_M = 0.003  # above the fingertips, where contact is looked for
 _PALM_MARGIN_M = 0.004  # more for the palm: it presses on what fingers only brush
+_BEYOND_M = 0.012  # the stretch on the middle line, where the contour is looked for
 _MOST_ROOM_M = 0.010  # beside the object, that an open finger is given
 
 
@@ -42,8 +43,22 @@ class Hand(NamedTuple):
 @njit(cache=True)
 def _cell(map_shape, x, y):  # type: ignore[no-untyped-def]
     """Return row and column of a place in cells, and whether it is on the map."""
-    j, i = int(np.floor(x)), int(np.floor(y))
-    return i, j, 0 <= i < map_shape[0] and 0 <= j < map_shape[1]
+    return np.int64(y), np.int64(x), 0.0 <= y < map_shape[0] and 0.0 <= x < map_shape[1]
+
+
+@njit(cache=True)
+def _at(values, x, y):  # type: ignore[no-untyped-def]
+    """Return what a widened map holds at a place, which must be on it: nothing is checked."""
+    return values[np.uint64(np.int64(y)), np.uint64(np.int64(x))]  # unsigned: no wrapping round
+
+
+@njit(cache=True)
+def _widened(values, margin, outside):  # type: ignore[no-untyped-def]
+    """Return a map with a margin, so that looking at it needs no check of the borders."""
+    wide = np.full(
+        (values.shape[0] + 2 * margin, values.shape[1] + 2 * margin), outside, values.dtype)
+    wide[margin:margin + values.shape[0], margin:margin + values.shape[1]] = values
+    return wide
 
 
 @njit(cache=True, error_model='numpy')
@@ -65,6 +80,9 @@ def candidates(  # type: ignore[no-untyped-def]
     reach = int(np.ceil(0.5 * np.hypot(rows, columns)))
     heights = np.zeros(2 * reach + 1, np.float32)
     lowest = hand.lowest_tip + _SLICE_M
+    margin = _reach(hand, cell)
+    wide = (_widened(top, margin, np.float32(-np.inf)),
+            _widened(upper, margin, np.float32(np.inf)), _widened(known, margin, False))
     n = 0
     for a in range(angles):
         theta = np.pi * a / angles
@@ -83,10 +101,19 @@ def candidates(  # type: ignore[no-untyped-def]
                 level = hand.lowest_tip
                 while level < highest - 0.5 * hand.min_grip:
                     n = _cut(
-                        top, upper, known, base, labels, heights, first, k, level, x0, y0, cx, cy,
-                        theta, cell, hand, out, n)
+                        wide, margin, base, labels, heights, first, k, level, x0, y0, cx, cy, theta,
+                        cell, hand, out, n)
                     level += level_step
     return n
+
+
+@njit(cache=True, error_model='numpy')
+def _reach(hand, cell):  # type: ignore[no-untyped-def]
+    """Return how far from the middle of a stretch on the map anything is looked at, cells."""
+    contact = 0.75 * hand.max_opening + _BEYOND_M  # centring moves a hand by less than that
+    palm = 0.5 * (hand.palm_length + hand.palm_width)
+    finger = hand.finger_thickness + hand.finger_width + _MOST_ROOM_M + hand.clearance
+    return int(np.ceil((contact + max(palm, contact + finger)) / cell)) + 3
 
 
 @njit(cache=True, error_model='numpy')
@@ -108,8 +135,8 @@ def _profile(over, x0, y0, cx, cy, heights):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model='numpy')
 def _cut(  # type: ignore[no-untyped-def]
-    top, upper, known, base, labels, heights, first, last, level, x0, y0, cx, cy, theta, cell,
-    hand, out, n,
+    wide, margin, base, labels, heights, first, last, level, x0, y0, cx, cy, theta, cell, hand,
+    out, n,
 ):
     """Judge every stretch of a part of a line that stands above one level; return their end."""
     start, summit, half = -1, first, len(heights) // 2
@@ -139,7 +166,7 @@ def _cut(  # type: ignore[no-untyped-def]
                 elif length > hand.max_opening + 2.0 * cell:
                     row[REASON] = TOO_WIDE
                 else:
-                    _judge(top, upper, known, cx, cy, 0.5 * (k - start), cell, hand, row)
+                    _judge(wide, margin, cx, cy, 0.5 * (k - start), cell, hand, row)
         start = -1
     return n
 
@@ -183,34 +210,31 @@ def unlike(  # type: ignore[no-untyped-def]
 @njit(cache=True, error_model='numpy')
 def _edge(top, x, y, dx, dy, level, inner, outer):  # type: ignore[no-untyped-def]
     """Return how far out along (dx, dy), from ``inner`` on, the surface stands above a level."""
-    far = inner
     s = inner
-    while s <= outer:
-        i, j, inside = _cell(top.shape, x + dx * s, y + dy * s)
-        if not inside or top[i, j] < level:
-            if s > inner + 0.01:
-                break
-            # the contour may lie further in than on the middle line
-            while s > 0.0:
-                s -= 0.5
-                i, j, inside = _cell(top.shape, x + dx * s, y + dy * s)
-                if inside and top[i, j] >= level:
-                    return s + 0.25
-            return -1.0
-        far = s
+    if _at(top, x + dx * s, y + dy * s) < level:
+        # the contour may lie further in than on the middle line
+        while s > 0.0:
+            s -= 0.5
+            if _at(top, x + dx * s, y + dy * s) >= level:
+                return s + 0.25
+        return -1.0
+    s += 0.5
+    while s <= outer and _at(top, x + dx * s, y + dy * s) >= level:
         s += 0.5
-    return far + 0.25
+    return s - 0.25
 
 
 @njit(cache=True, error_model='numpy')
-def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no-untyped-def]
+def _judge(wide, margin, cx, cy, half, cell, hand, row):  # type: ignore[no-untyped-def]
     """
     Measure one candidate, centre it, and say what is wrong with it.
 
+    :param wide: The maps of what stands there, what may, and whether that was seen, widened.
     :param half: Half the stretch on the middle line, cells.
     :param row: Holds place, fingertip height and grip; the rest is filled in.
     """
-    x, y, tip = np.float64(row[X]), np.float64(row[Y]), np.float64(row[TIP])
+    top, upper, known = wide
+    x, y, tip = row[X] + np.float64(margin), row[Y] + np.float64(margin), np.float64(row[TIP])
     level = tip + _SLICE_M
     reach = 0.5 * hand.finger_width / cell
     lines = 2 * int(reach + 0.5) + 1
@@ -219,7 +243,7 @@ def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no
     for side in range(2):
         sign = 1.0 - 2.0 * side
         contact[side], slope[side] = _contour(
-            top, x, y, sign * cx, sign * cy, level, half, half + 0.012 / cell,
+            top, x, y, sign * cx, sign * cy, level, half, half + _BEYOND_M / cell,
             hand.friction, edges[side])
         if contact[side] < 0.0 or abs(slope[side]) > hand.friction:
             row[REASON] = NOT_OPPOSED
@@ -241,7 +265,7 @@ def _judge(top, upper, known, cx, cy, half, cell, hand, row):  # type: ignore[no
         row[BREADTH] = min(row[BREADTH], breadth)
     shift = 0.5 * (contact[0] - contact[1])
     x, y = x + cx * shift, y + cy * shift
-    row[X], row[Y] = x, y
+    row[X], row[Y] = x - margin, y - margin
     if row[LEAN] > hand.friction:
         row[REASON] = LEANING
         return
@@ -277,15 +301,19 @@ def _contour(  # type: ignore[no-untyped-def]
     """
     middle = len(edges) // 2
     # most candidates are cut askew, which both ends tell
-    first = _edge(top, x + dy * middle, y - dx * middle, dx, dy, level, half, outer)
-    last = _edge(top, x - dy * middle, y + dx * middle, dx, dy, level, half, outer)
-    if first > 0.0 and last > 0.0 and abs(last - first) > 1.3 * friction * 2.0 * middle:
-        return 0.0, (last - first) / (2.0 * middle)
+    edges[0] = _edge(top, x + dy * middle, y - dx * middle, dx, dy, level, half, outer)
+    edges[-1] = _edge(top, x - dy * middle, y + dx * middle, dx, dy, level, half, outer)
+    if edges[0] > 0.0 and edges[-1] > 0.0:
+        across = edges[-1] - edges[0]
+        if abs(across) > 1.3 * friction * 2.0 * middle:
+            return 0.0, across / (2.0 * middle)
+    for n in range(1, len(edges) - 1):
+        b = float(n - middle)
+        edges[n] = _edge(top, x - dy * b, y + dx * b, dx, dy, level, half, outer)
     sum_b, sum_bb, sum_e, sum_be, count, widest = 0.0, 0.0, 0.0, 0.0, 0, -1.0
     for n in range(len(edges)):
         b = float(n - middle)
-        e = _edge(top, x - dy * b, y + dx * b, dx, dy, level, half, outer)
-        edges[n] = e
+        e = edges[n]
         if e > 0.0:
             sum_b += b
             sum_bb += b * b
@@ -320,8 +348,8 @@ def _flank(  # type: ignore[no-untyped-def]
         touched += 1
         higher = _edge(top, bx, by, dx, dy, level + rise * cell, max(e - 0.5, 0.0), e)
         inward += e - max(higher, 0.0)
-        i, j, inside = _cell(top.shape, bx + dx * (e + 1.0), by + dy * (e + 1.0))
-        hidden += inside and not known[i, j] and upper[i, j] > level
+        beside_x, beside_y = bx + dx * (e + 1.0), by + dy * (e + 1.0)
+        hidden += not _at(known, beside_x, beside_y) and _at(upper, beside_x, beside_y) > level
     return inward / touched / rise, touched / len(edges), hidden / touched
 
 
@@ -343,15 +371,12 @@ def _room(  # type: ignore[no-untyped-def]
     while b <= wide + 1e-6:
         s = 1.0
         while s <= wanted + 0.5 * margin:
-            i, j, inside = _cell(
-                top.shape, x + dx * (start + s) - dy * b, y + dy * (start + s) + dx * b)
-            if not inside:
-                hidden += 1
-            elif known[i, j]:
-                if top[i, j] > tip - 0.002:
+            px, py = x + dx * (start + s) - dy * b, y + dy * (start + s) + dx * b
+            if _at(known, px, py):
+                if _at(top, px, py) > tip - 0.002:
                     free = min(free, s - 0.5 - 0.5 * margin)
                     break
-            elif upper[i, j] > tip:
+            elif _at(upper, px, py) > tip:
                 hidden += 1
             count += 1
             s += 1.0
@@ -367,9 +392,7 @@ def _palm_room(top, x, y, cx, cy, long, wide, palm):  # type: ignore[no-untyped-
     while s <= long:
         b = -wide
         while b <= wide:
-            i, j, inside = _cell(top.shape, x + cx * s - cy * b, y + cy * s + cx * b)
-            if inside:
-                highest = max(highest, top[i, j])
+            highest = max(highest, _at(top, x + cx * s - cy * b, y + cy * s + cx * b))
             b += 1.0
         s += 1.0
     return palm - highest

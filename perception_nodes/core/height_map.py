@@ -251,25 +251,29 @@ def _raster(  # type: ignore[no-untyped-def]
     top = np.full((rows, columns), np.float32(-np.inf), np.float32)
     count = np.zeros((rows, columns), np.int32)
     total = np.zeros((rows, columns), np.float32)
-    for second in range(2):
-        for r in range(depth.shape[0]):
-            for c in range(depth.shape[1]):
-                z = depth[r, c]
-                if not z > 0.0:
-                    continue
-                px, py = rays[r, c, 0] * z, rays[r, c, 1] * z
-                x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
-                y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
-                j, i = int(np.floor((x - x0) / cell)), int(np.floor((y - y0) / cell))
-                if not (0 <= i < rows and 0 <= j < columns):
-                    continue
-                h = np.float32(
-                    turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * z + shift[2])
-                if second == 0:
-                    top[i, j] = max(top[i, j], h)
-                elif h > top[i, j] - _SAME_SURFACE_M:
-                    count[i, j] += 1
-                    total[i, j] += h
+    cells = np.empty((depth.size, 2), np.int32)
+    heights = np.empty(depth.size, np.float32)
+    n = 0
+    for r in range(depth.shape[0]):
+        for c in range(depth.shape[1]):
+            z = depth[r, c]
+            if not z > 0.0:
+                continue
+            px, py = rays[r, c, 0] * z, rays[r, c, 1] * z
+            x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
+            y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
+            j, i = int(np.floor((x - x0) / cell)), int(np.floor((y - y0) / cell))
+            if not (0 <= i < rows and 0 <= j < columns):
+                continue
+            h = np.float32(turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * z + shift[2])
+            top[i, j] = max(top[i, j], h)
+            cells[n, 0], cells[n, 1], heights[n] = i, j, h
+            n += 1
+    for k in range(n):
+        i, j = cells[k]
+        if heights[k] > top[i, j] - _SAME_SURFACE_M:
+            count[i, j] += 1
+            total[i, j] += heights[k]
     for i in range(rows):
         for j in range(columns):
             top[i, j] = total[i, j] / count[i, j] if count[i, j] > 0 else np.float32(np.nan)
@@ -303,6 +307,7 @@ def _shadow(  # type: ignore[no-untyped-def]
     """Return how high something could be without having been seen, in cells without reading."""
     rows, columns = top.shape
     upper = top.copy()
+    bent = np.any(bends)
     highest = np.float32(0.0)
     for i in range(rows):
         for j in range(columns):
@@ -317,7 +322,7 @@ def _shadow(  # type: ignore[no-untyped-def]
             step = 4.0 * _SHADOW_STEP_M
             # coarse steps down to where something can hide, then fine ones from the last free
             while h > base[i, j]:
-                if _hides(depth, lens, bends, camera_from_map, x, y, h):
+                if _hides(depth, lens, bends, bent, camera_from_map, x, y, h):
                     if step == _SHADOW_STEP_M or h == highest:
                         upper[i, j] = h
                         break
@@ -328,14 +333,16 @@ def _shadow(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model='numpy')
-def _hides(depth, lens, bends, m, x, y, h):  # type: ignore[no-untyped-def]
+def _hides(depth, lens, bends, bent, m, x, y, h):  # type: ignore[no-untyped-def]
     """Return whether a place is behind what was seen, or outside of the image."""
     px = m[0, 0] * x + m[0, 1] * y + m[0, 2] * h + m[0, 3]
     py = m[1, 0] * x + m[1, 1] * y + m[1, 2] * h + m[1, 3]
     pz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * h + m[2, 3]
     if not pz > 0.0:
         return True
-    u, v = distort(px / pz, py / pz, bends)
+    u, v = px / pz, py / pz
+    if bent:
+        u, v = distort(u, v, bends)
     c = int(np.floor(lens[0] * u + lens[2] + 0.5))
     r = int(np.floor(lens[1] * v + lens[3] + 0.5))
     if not (0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]):

@@ -238,3 +238,15 @@ def test_planning_twice_gives_the_same():
     depth_m, pose = table_with([(0.0, 0.0, 0.3, 0.1, 0.05, 0.06)])
     first, second = propose(depth_m, pose), propose(depth_m, pose)
     assert np.array_equal(first.camera_from_grasp, second.camera_from_grasp)
+
+
+def test_what_a_scene_offers_stays_what_it_was():
+    """Three blocks seen aslant give the candidates that they gave before the loops were tuned."""
+    depth_m, pose = table_with([
+        (0.0, 0.02, 0.4, 0.12, 0.05, 0.06), (0.06, -0.07, 0.0, 0.05, 0.04, 0.08),
+        (-0.09, -0.05, 1.0, 0.15, 0.11, 0.05)], 55.0)
+    plan = GraspPlanner(GraspParams()).plans(frame_of(depth_m), context_of(pose))[0]
+    counts = {**plan.rejections(), 'usable': len(plan.usable)}
+    assert counts == pytest.approx({
+        'not_opposed': 921, 'too_wide': 375, 'too_shallow': 345, 'finger_collision': 77,
+        'palm_collision': 72, 'leaning': 8, 'usable': 258}, rel=0.02)
