@@ -101,8 +101,8 @@ def candidates(  # type: ignore[no-untyped-def]
                 level = hand.lowest_tip
                 while level < highest - 0.5 * hand.min_grip:
                     n = _cut(
-                        wide, margin, base, labels, heights, first, k, level, x0, y0, cx, cy, theta,
-                        cell, hand, out, n)
+                        wide, margin, base, labels, heights, first, k, level, x0, y0, cx, cy,
+                        theta, cell, hand, out, n)
                     level += level_step
     return n
 
