@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map bench-grasp
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map bench-grasp bench-navigation
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -80,6 +80,9 @@ bench-grasp: venv ## clear clutter by grasping in the simulator (ROUNDS=, SEED=)
 
 bench-map: venv ## measure obstacle maps beside the rules of others; writes out/bench/map.json
 	$(BIN)/perception benchmark map --out out/bench/map.json
+
+bench-navigation: venv ## drive to goals in BARN's worlds and rooms (WORLDS=, TRIALS=, SEED=); writes out/bench/navigation.json
+	$(BIN)/perception benchmark navigation $(if $(WORLDS),--worlds $(WORLDS)) $(if $(TRIALS),--trials $(TRIALS)) --seed $(or $(SEED),0) --out out/bench/navigation.json
 
 bench-simulation: venv ## measure the simulator and its renderers; writes out/bench/simulation.json
 	$(BIN)/perception benchmark simulation --out out/bench/simulation.json

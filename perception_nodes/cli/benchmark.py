@@ -20,6 +20,9 @@ BENCHMARKS = {
     'map': (
         'perception_nodes.cli.benchmark_map',
         'what obstacle maps find, invent, keep too long and cost, beside the rules of others'),
+    'navigation': (
+        'perception_nodes.cli.benchmark_navigation',
+        "how often robots reach goals in BARN's worlds and among people, and what they hit"),
     'simulation': (
         'perception_nodes.cli.benchmark_simulation',
         'CPU time of simulated physics and pictures, with and without OpenGL'),

@@ -129,7 +129,16 @@ def guarded(  # type: ignore[no-untyped-def]
     for f in (0.5, 0.25, 0.0):
         if _stops_free(near, body, moving, sent, v * f, w, limits, timing):
             return v * f, w, TURNED
-    return 0.0, 0.0, STOPPED
+    # nothing is surely free: brake, with the turn under which it rolls farthest before a touch
+    best, best_w = -1.0, 0.0
+    for k in range(-2, 3):
+        w = moving[1] + k * 0.5 * angular * period if k != 0 else 0.0
+        w = min(turn, max(-turn, w))
+        free_s = min(_free_s(near, body, moving, sent, 0.0, w, limits, timing),
+                     _free_s(near, body, moving, moving, 0.0, w, limits, (0.0, 0.0, period)))
+        if free_s > best + 1e-6 or (k == 0 and free_s >= best):
+            best, best_w = free_s, w
+    return 0.0, best_w, STOPPED
 
 
 @njit(cache=True, inline='always')
@@ -142,6 +151,18 @@ def _clearance(x, y, body):  # type: ignore[no-untyped-def]
 def _stops_free(  # type: ignore[no-untyped-def]
     near, body, moving, sent, v_wanted, w_wanted, limits, timing,
 ):
+    """Return whether the robot comes to rest in free space, as slow and as fast as it may be."""
+    return (
+        _free_s(near, body, moving, sent, v_wanted, w_wanted, limits, timing) >= _ROLL_OUT_S
+        and _free_s(near, body, moving, sent, v_wanted, w_wanted, limits,
+                    (0.0, 0.0, timing[2])) >= _ROLL_OUT_S)
+
+
+@njit(cache=True)
+def _free_s(  # type: ignore[no-untyped-def]
+    near, body, moving, sent, v_wanted, w_wanted, limits, timing,
+):
+    """Return how long a robot rolls before a point is too near; ``_ROLL_OUT_S`` if never."""
     v, w = moving[0], moving[1]
     x, y, yaw, t = 0.0, 0.0, 0.0, 0.0
     while t < _ROLL_OUT_S:
@@ -152,7 +173,7 @@ def _stops_free(  # type: ignore[no-untyped-def]
         else:
             v_now, w_now = 0.0, 0.0
             if abs(v) < _AT_REST and abs(w) < _AT_REST:
-                return True
+                return _ROLL_OUT_S
         v = approached(v, v_now, timing[1], limits[3], _STEP_S)
         w = approached(w, w_now, timing[1], limits[4], _STEP_S)
         yaw += w * _STEP_S
@@ -162,6 +183,6 @@ def _stops_free(  # type: ignore[no-untyped-def]
         for i in range(len(near)):
             dx, dy = near[i, 0] - x, near[i, 1] - y
             if _clearance(c * dx + s * dy, c * dy - s * dx, body) < near[i, 2]:
-                return False
+                return t
         t += _STEP_S
-    return True
+    return _ROLL_OUT_S

@@ -77,7 +77,11 @@ def _cast(worlds, w, x, y, c, s, far):  # type: ignore[no-untyped-def]
     """Return the distance to the first shape along a ray, infinite beyond ``far``."""
     x0, y0, nx, ny = worlds.grids[w, 0], worlds.grids[w, 1], worlds.grids[w, 2], worlds.grids[w, 3]
     first = int(worlds.grids[w, 4])
-    column, row = int(np.floor((x - x0) / BUCKET_M)), int(np.floor((y - y0) / BUCKET_M))
+    entry = _entry(x - x0, c, nx * BUCKET_M, _entry(y - y0, s, ny * BUCKET_M, 0.0))
+    if entry > far:
+        return np.inf
+    inside_x, inside_y = x - x0 + entry * c, y - y0 + entry * s
+    column, row = int(np.floor(inside_x / BUCKET_M)), int(np.floor(inside_y / BUCKET_M))
     step_x, step_y = (1 if c > 0.0 else -1), (1 if s > 0.0 else -1)
     per_x = BUCKET_M / max(abs(c), _SMALL)
     per_y = BUCKET_M / max(abs(s), _SMALL)
@@ -88,7 +92,7 @@ def _cast(worlds, w, x, y, c, s, far):  # type: ignore[no-untyped-def]
     if abs(s) <= _SMALL:
         next_y = np.inf
     best = np.inf
-    begun = 0.0
+    begun = entry
     while begun < far and 0 <= column < nx and 0 <= row < ny:
         cell = first + row * int(nx) + column
         for k in range(worlds.starts[cell], worlds.starts[cell + 1]):
@@ -109,6 +113,17 @@ def _cast(worlds, w, x, y, c, s, far):  # type: ignore[no-untyped-def]
             row += step_y
             next_y += per_y
     return best if best <= far else np.inf
+
+
+@njit(cache=True, inline='always')
+def _entry(at, way, size, least):  # type: ignore[no-untyped-def]
+    """Return from which distance a ray is between 0 and ``size``, or infinity where never."""
+    if 0.0 <= at < size:
+        return least
+    edge = 0.0 if at < 0.0 else size
+    if (edge - at) * way <= 0.0:
+        return np.inf
+    return max(least, (edge - at) / way + 1e-9)
 
 
 @njit(cache=True, inline='always')
