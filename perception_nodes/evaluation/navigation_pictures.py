@@ -32,11 +32,12 @@ def write_trajectories(
     shown = np.unique(np.linspace(0, len(worlds) - 1, _MOST_WORLDS).round().astype(int)).tolist()
     sizes = [_size(worlds[i]) for i in shown]
     width, height = np.max(sizes, axis=0).tolist()
+    across = min(_COLUMNS, len(shown))
     rows = []
-    for first in range(0, len(shown), _COLUMNS):
+    for first in range(0, len(shown), across):
         tiles = [_tile(worlds[i], i, drives, (width, height))
-                 for i in shown[first:first + _COLUMNS]]
-        tiles += [np.full_like(tiles[0], 255)] * (_COLUMNS - len(tiles))
+                 for i in shown[first:first + across]]
+        tiles += [np.full_like(tiles[0], 255)] * (across - len(tiles))
         rows.append(np.concatenate(tiles, axis=1))
     picture = np.concatenate(rows)
     for k, name in enumerate(drives):
