@@ -28,6 +28,7 @@ from perception_nodes.core.types import LaserRanges, VelocityCommand
 _FARTHEST_GOAL_M = 20.0
 _UNSEEN = -1.0  # in place of a range, where no beam looks
 _LARGEST_LEAN = math.cos(math.radians(20.0))  # of a laser whose plane is taken for base_link's
+_FREE_AFTER_S = 2.0  # moving on so long after an attempt, the robot has got free
 _STATE_SIZE = 13  # numbers behind the ranges
 
 
@@ -331,8 +332,7 @@ class Recovery:
         since_s, at_x, at_y = self._anchor
         if math.hypot(x - at_x, y - at_y) > self._params.stuck_radius_m:
             self._anchor = (time_s, x, y)
-            # backing off and coming back is no progress: only a farther place is
-            if math.hypot(x - at_x, y - at_y) > 0.0 and self._until_s + 2.0 < time_s:
+            if time_s > self._until_s + _FREE_AFTER_S:
                 self._tries = 0
             return None
         if time_s - since_s < self._params.stuck_after_s:
