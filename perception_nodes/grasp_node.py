@@ -9,23 +9,28 @@ from geometry_msgs.msg import PoseArray
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.conversions.decode import detections_from_msg, window_from_msg
-from perception_nodes.conversions.encode import header_to_msg
+from perception_nodes.conversions.encode import (
+    detections_3d_to_msg,
+    header_to_msg,
+    image_to_msg,
+)
 from perception_nodes.conversions.encode_grasps import (
     grasp_markers_to_msg,
     grasp_poses_to_msg,
     grasps_to_msg,
 )
 from perception_nodes.core.grasping import GraspContext, GraspParams, GraspPlanner, warm_up
+from perception_nodes.core.instances import instance_image
 from perception_nodes.core.params import param
 from perception_nodes.core.transforms import TransformError
-from perception_nodes.core.types import GraspCandidates, RgbdFrame
+from perception_nodes.core.types import Detections3D, GraspCandidates, RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, RELIABLE
 from perception_nodes.ros.process import run
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.task import Future
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import MarkerArray
@@ -57,8 +62,9 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
     """
     Plans grasps for a parallel gripper.
 
-    Publishes ``~/grasps``, ``~/poses`` and ``~/markers``; ``~/region`` limits planning to a
-    window of the image, ``~/plan`` asks for one plan.
+    Publishes ``~/grasps``, ``~/poses`` and ``~/markers``, and what stands on the support as
+    ``~/instances`` and ``~/detections_3d``; ``~/region`` limits planning to a window of the image,
+    ``~/plan`` asks for one plan.
     """
 
     Params = GraspNodeParams
@@ -80,6 +86,8 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
         self.grasps = self.create_camera_outputs(Detection3DArray, 'grasps')
         self.poses = self.create_camera_outputs(PoseArray, 'poses')
         self.markers = self.create_camera_outputs(MarkerArray, 'markers')
+        self.instances = self.create_camera_outputs(Image, 'instances')
+        self.detections_3d = self.create_camera_outputs(Detection3DArray, 'detections_3d')
         self.window_xyxy: tuple[int, int, int, int] | None = None
         self.create_input(RegionOfInterest, '~/region', self._on_region, RELIABLE)
         if self.params.use_detections:
@@ -120,7 +128,11 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
         """Plan, publish, and return the number of grasps or the reason why there are none."""
         target_from_camera, context = self._situation(camera, frame)
         watched = bool(self.markers[camera].get_subscription_count())
-        found = self.core.propose(frame, context, with_rejected=watched)
+        objects_watched = any(
+            output[camera].get_subscription_count()
+            for output in (self.instances, self.detections_3d))
+        found = self.core.propose(
+            frame, context, with_rejected=watched, with_objects=objects_watched)
         p, frame_id = self.params, self.params.target_frame or frame.frame_id
         header = header_to_msg(frame.stamp_ns, frame_id)
         self.grasps[camera].publish(grasps_to_msg(
@@ -129,7 +141,24 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
         if watched:
             self.markers[camera].publish(grasp_markers_to_msg(
                 found, target_from_camera, p.finger_depth_m, header))
+        if objects_watched:
+            self._publish_objects(camera, frame, found, target_from_camera)
         return self._told(camera, found)
+
+    def _publish_objects(
+        self, camera: str, frame: RgbdFrame, found: GraspCandidates,
+        target_from_camera: npt.NDArray[np.float64],
+    ) -> None:
+        """Publish the pixels and the boxes of what stands on the support; none without one."""
+        ids, boxes = np.zeros_like(frame.depth_m, np.uint16), Detections3D.empty()
+        if found.objects is not None and found.objects.masks is not None:
+            ids = instance_image(found.objects.masks, found.objects.scores)
+        if found.objects_3d is not None:
+            boxes = found.objects_3d.transformed(target_from_camera)
+        self.instances[camera].publish(
+            image_to_msg(ids, 'mono16', header_to_msg(frame.stamp_ns, frame.frame_id)))
+        self.detections_3d[camera].publish(detections_3d_to_msg(boxes, header_to_msg(
+            frame.stamp_ns, self.params.target_frame or frame.frame_id)))
 
     def _told(self, camera: str, found: GraspCandidates) -> str:
         if len(found):

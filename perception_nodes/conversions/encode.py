@@ -118,7 +118,8 @@ def detections_3d_to_msg(detections: Detections3D, header: Header) -> Detection3
     """
     Convert boxes in space to ``vision_msgs/Detection3DArray`` under the frame they are in.
 
-    ``bbox.center`` and the hypothesis' pose are the same; the covariance is the pose's. The id is
+    ``bbox.center`` and the hypothesis' pose are the same; the covariance is the pose's. The class
+    id of a negative class is ``unknown``. The id is
     that of the object, with ``ground_contact`` (and a colon) before it where no depth was seen.
     """
     ids = detections.object_ids
@@ -214,7 +215,7 @@ def _detection_3d_to_msg(
     object_id: str,
 ) -> Detection3D:
     hypothesis = ObjectHypothesisWithPose()
-    hypothesis.hypothesis.class_id = str(class_id)
+    hypothesis.hypothesis.class_id = str(class_id) if class_id >= 0 else 'unknown'
     hypothesis.hypothesis.score = score
     hypothesis.pose.covariance = covariance
     msg = Detection3D()

@@ -25,6 +25,7 @@ from perception_nodes.core.height_map import (
     Support,
 )
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.plane_objects import boxes_of_objects, objects_on_plane
 from perception_nodes.core.protocols import GraspScorer
 from perception_nodes.core.types import CameraIntrinsics, Detections, GraspCandidates, RgbdFrame
 
@@ -116,6 +117,7 @@ class GraspPlan:
     labels: npt.NDArray[np.int32]  # (R, C) objects from 1, 0 for none
     rows: npt.NDArray[np.float32]  # (N, COLUMNS), the columns of grasp_kernels
     scores: npt.NDArray[np.float32]  # (N,) in [0, 1], of usable ones
+    depth_m: npt.NDArray[np.float32]  # (H, W) the map was made of, 0 where there is no reading
 
     @property
     def usable(self) -> npt.NDArray[np.int64]:
@@ -163,12 +165,13 @@ class GraspPlanner:
 
     def propose(
         self, frame: RgbdFrame, context: GraspContext = GraspContext(),  # noqa: B008
-        *, with_rejected: bool = False,
+        *, with_rejected: bool = False, with_objects: bool = False,
     ) -> GraspCandidates:
         """
         Find grasps in one frame, best first and no two alike, or say why there are none.
 
         :param with_rejected: Whether the candidates that were ruled out are wanted too.
+        :param with_objects: Whether what stands on the support is wanted too.
         :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
         """
         try:
@@ -176,6 +179,8 @@ class GraspPlanner:
         except NoSupportError as error:
             return GraspCandidates.none(str(error))
         found = self._best(plans, frame, context)
+        if with_objects:
+            found = self._with_objects(found, plans[0], frame, context)
         return replace(found, rejected_m=_rejected(plans)) if with_rejected else found
 
     def plans(
@@ -219,6 +224,17 @@ class GraspPlanner:
             poses[order], rows[order, kernels.OPENING], scores[order],
             _classes(poses[order], frame, context.detections))
 
+    def _with_objects(
+        self, found: GraspCandidates, plan: GraspPlan, frame: RgbdFrame, context: GraspContext
+    ) -> GraspCandidates:
+        if frame.intrinsics is None:
+            return found
+        objects = objects_on_plane(
+            plan.depth_m, frame.intrinsics, plan.heights, plan.labels, self.params.min_height_m,
+            context.detections)
+        boxes = boxes_of_objects(objects, frame, plan.depth_m, plan.heights)
+        return replace(found, objects=objects, objects_3d=boxes)
+
     def _leaning_approaches(self, support: Support) -> list[npt.NDArray[np.float64]]:
         return [
             approach_frame(support, math.radians(self.params.tilt_deg), azimuth)
@@ -244,7 +260,7 @@ class GraspPlanner:
             heights.top_m, heights.upper_m, heights.known, heights.support_m, labels, p.cell_m,
             hand, p.directions, _LEVEL_STEP_M, max(1, round(0.5 * p.finger_width_m / p.cell_m)),
             table)
-        plan = GraspPlan(heights, labels, table[:n], np.zeros(n, np.float32))
+        plan = GraspPlan(heights, labels, table[:n], np.zeros(n, np.float32), depth_m)
         usable = plan.usable
         plan.scores[usable] = (geometric_scores(plan, usable) if self.scorer is None
                                else self.scorer.score(plan, usable))
@@ -336,7 +352,7 @@ def warm_up(params: GraspParams) -> None:
     depth_m = np.full((120, 160), 0.6, np.float32)
     depth_m[50:70, 60:100] = 0.55
     frame = RgbdFrame(np.zeros((120, 160, 3), np.uint8), 0, 'camera', depth_m, camera)
-    GraspPlanner(params).propose(frame)
+    GraspPlanner(params).propose(frame, with_objects=True)
 
 
 def _why_none(plans: list[GraspPlan]) -> str:

@@ -346,6 +346,13 @@ class Detections3D:
             raise ValueError(
                 f'{n} boxes have deviations of their sizes of shape {self.size_stds_m.shape}')
 
+    @classmethod
+    def empty(cls) -> 'Detections3D':
+        """Return no boxes at all."""
+        return cls(
+            np.empty((0, 3)), np.empty((0, 3, 3)), np.empty((0, 3)), np.empty((0, 6, 6)),
+            np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64), ())
+
     def __len__(self) -> int:
         return len(self.methods)
 
@@ -381,6 +388,9 @@ class GraspCandidates:
     why_none: str = ''  # the sentence, where there are none
     # by the reason why not: (M, 3) places in the camera's frame; only where they were asked for
     rejected_m: Mapping[str, npt.NDArray[np.float64]] | None = None
+    # what stands on the support, graspable or not; only where it was asked for and a support seen
+    objects: Detections | None = None
+    objects_3d: Detections3D | None = None  # in the camera's frame
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -400,6 +410,7 @@ class GraspCandidates:
         return len(self.scores)
 
     def __getitem__(self, keep: Any) -> 'GraspCandidates':
-        return GraspCandidates(
-            self.camera_from_grasp[keep], self.openings_m[keep], self.scores[keep],
-            self.class_ids[keep], self.why_none, self.rejected_m)
+        return replace(
+            self, camera_from_grasp=self.camera_from_grasp[keep],
+            openings_m=self.openings_m[keep], scores=self.scores[keep],
+            class_ids=self.class_ids[keep])

@@ -156,6 +156,45 @@ def test_classes_come_from_detections_and_markers_while_watched(rig, graph):
     assert any(name.startswith('rejected/') for name in names)
 
 
+def test_objects_on_the_table_while_watched(rig, graph):
+    """The block's pixels and its box in space, named by the detection that fits; then none."""
+    rig.start('use_detections:=true')
+    images = graph.collect(Image, '/grasp/instances')
+    boxes_3d = graph.collect(Detection3DArray, '/grasp/detections_3d')
+    boxes = graph.publisher(Detection2DArray, '/detections', qos_profile_sensor_data)
+    fitting = Detections(
+        np.array([[50, 50, 90, 70]], np.float32), np.ones(1, np.float32), np.array([8]))
+
+    def shows(depth_m, named, happened, what):
+        def acted():
+            rig.publish(depth_m)
+            boxes.publish(detections_to_msg(named, header_to_msg(rig.stamp, FRAME)))
+            return happened()
+        graph.wait_for(acted, what)
+
+    shows(rig.depth_m, fitting, lambda: images and any(m.detections for m in boxes_3d), 'objects')
+    image = images[-1]
+    assert (image.encoding, image.header.frame_id) == ('mono16', FRAME)
+    ids = np.frombuffer(image.data, np.uint16).reshape(120, 160)
+    assert np.unique(ids).tolist() == [0, 1]
+    assert (ids[50:70, 50:90] == 1).mean() > 0.8
+    assert (ids[75:] == 0).all()
+    found = next(m for m in boxes_3d if m.detections)
+    assert found.header.frame_id == FRAME
+    block = found.detections[0]
+    assert (block.id, block.results[0].hypothesis.class_id) == ('1', '8')
+    assert block.bbox.center.position.z == pytest.approx(0.475, abs=0.01)
+    assert block.bbox.size.z == pytest.approx(0.05, abs=0.01)
+    before = len(boxes_3d)
+    shows(rig.depth_m, Detections.empty(), lambda: any(
+        d.results[0].hypothesis.class_id == 'unknown'
+        for m in boxes_3d[before:] for d in m.detections), 'an object without a name')
+    before, first = len(boxes_3d), len(images)
+    shows(np.full((120, 160), 0.5, np.float32), Detections.empty(), lambda: any(
+        not m.detections for m in boxes_3d[before:]) and len(images) > first, 'an empty table')
+    assert not np.frombuffer(images[-1].data, np.uint16).any()
+
+
 def test_scale_without_a_level_frame_is_refused(rig, graph, start_node):
     """The node says which parameter is missing and stays, to be configured again."""
     node = start_node('grasp_node', '-p', 'scale_depth:=true')
