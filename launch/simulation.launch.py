@@ -10,7 +10,8 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
-READY = ('detection', 'obstacle_map')  # the others' weights are fetched first
+# the others need a table, or weights that are fetched first
+READY = ('detection', 'segmentation', 'obstacle_map')
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
@@ -18,7 +19,8 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
+    files = [*(str(SHARE / 'config' / f'{name}.yaml') for name in ('perception', 'simulation')),
+             *filter(None, [value('params_file')])]
     wanted = ['simulation', *(name for name in NODES if value(name) == 'true')]
     scene = ['-p', f'simulation:world:={value("world")}',
              '-p', f'simulation:seed:={value("seed")}']

@@ -97,6 +97,21 @@ def yolo(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Dete
         f'head yolo expects {count + 4} or {count + 5} rows or columns, or 6 columns')
 
 
+def dense(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Detections:
+    """
+    Read our own single-shot detector; each plausible class of a cell is a box, as with SSD.
+
+    :param outputs: One (4 + C, A): centre, size, class scores.
+    """
+    table = next(iter(outputs.values()))
+    count = columns.counts[0]
+    if table.ndim != 2 or len(table) != count + 4:
+        raise ValueError(
+            f"the network's output has shape {table.shape}; with the {count} classes of the "
+            f'manifest head dense expects {count + 4} rows')
+    return dense_scores(table[:4].T, table[4:], columns)
+
+
 def yolox(outputs: Outputs, size: tuple[int, int], columns: ScoreColumns) -> Detections:
     """
     Read YOLOX (Ge et al., 2021): each cell's box is relative to its place and its stride.
@@ -149,7 +164,7 @@ class Head:
 
 HEADS: dict[str, Head] = {
     'ssd': Head(ssd), 'yolo': Head(yolo), 'yolox': Head(yolox),
-    'detr': Head(detr, needs_suppression=False)}
+    'detr': Head(detr, needs_suppression=False), 'dense': Head(dense)}
 
 
 def is_end_to_end(
@@ -191,6 +206,13 @@ def yolo_objectness(table: Array, columns: ScoreColumns) -> Detections:
     """Read (A, 5 + C): centre, size, objectness, class scores, which are multiplied."""
     likely = table[table[:, 4] >= SCORE_FLOOR]
     return _best_class(likely[:, :4], likely[:, 5:] * likely[:, 4:5], columns)[0]
+
+
+def dense_scores(boxes: Array, scores: Array, columns: ScoreColumns) -> Detections:
+    """Read the plausible classes of (A, 4) centre-and-size boxes by their (C, A) scores."""
+    classes, cells = np.divmod(np.flatnonzero(scores >= SCORE_FLOOR), scores.shape[1])
+    return _owned(
+        _corners(boxes[cells]), scores[classes, cells], columns.ids(len(scores))[classes])
 
 
 def yolo_scores(table: Array, columns: ScoreColumns) -> Detections:

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli.demo_pictures import DATA_VARIABLE, demo_pictures, DemoPicture
 from perception_nodes.cli.demo_simulation import (
+    DETECTOR,
     simulate,
     simulation_section,
     simulation_values,
@@ -155,9 +156,10 @@ def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Pag
         page.sections.append(skipped_section(reason))
         return
     bag = out / 'simulation_bag'
-    drive = simulate(params, bag)
+    seeing = DetectionParams(model=DETECTOR, manifest=params.manifest, device=params.device)
+    drive = simulate(seeing, bag)
     values = simulation_values(drive, bag)
-    page.sections.append(simulation_section(drive, params, values))
+    page.sections.append(simulation_section(drive, values))
     page.values |= values
     page.n += len(drive.colours)
     page.sentences.append(

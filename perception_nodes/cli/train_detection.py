@@ -113,7 +113,7 @@ def _export(
     difference = onnx_difference(network, file, example)
     publish(Trained(
         name=name, task='detection', backend='onnxruntime', architecture=type(network).__name__,
-        head='yolo', domain='real', licence='Apache-2.0',
+        head='dense', domain='real', licence='Apache-2.0',
         source=f'{len(train.images)} pictures of {train.file.parent.name}' + (
             '' if pictures.from_scratch else '; trunk of coco_ssdlite_mobilenet_v2'),
         class_names=train.class_names, input=spec, seed=loop.seed,

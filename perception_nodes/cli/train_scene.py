@@ -42,7 +42,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--out', type=Path, required=True, metavar='FOLDER',
         help='where checkpoints, curves, networks and manifest.yaml go; an interrupted training '
         'there goes on')
-    add_flags(parser, LoopParams, {'epochs': 8, 'learning_rate': 2e-3})
+    add_flags(parser, LoopParams, {
+        'epochs': 7, 'batch_size': 16, 'learning_rate': 1.5e-3, 'backbone_rate': 0.4,
+        'warm_up_epochs': 0.3})
 
 
 def run(arguments: Namespace) -> int:
@@ -57,7 +59,7 @@ def run(arguments: Namespace) -> int:
     example = np.stack([network_input(read_rgb(file), spec)[0] for file in val.files[:_COMPARED]])
     detector, segmenter = separated(task.network.cpu())
     parts = (
-        (DETECTOR, 'detection', 'yolo', BOX_CLASSES, detector, 'boxes', ('AP50', 'AP')),
+        (DETECTOR, 'detection', 'dense', BOX_CLASSES, detector, 'boxes', ('AP50', 'AP')),
         (SEGMENTER, 'segmentation', None, MASK_CLASSES, segmenter, 'logits', ('mIoU',)))
     for name, kind, head, classes, network, output, metrics in parts:
         file = out / f'{name}.onnx'

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.backends.heads import ScoreColumns, yolo_scores
+from perception_nodes.backends.heads import dense_scores, ScoreColumns
 from perception_nodes.backends.networks.scene import SceneDetector
 from perception_nodes.backends.preprocess import network_input, Resize
 from perception_nodes.core.boxes import non_maximum_suppression
@@ -195,9 +195,8 @@ def kept_boxes(
     :param scores: (A, classes).
     """
     likely = scores.max(1) >= LEAST_SCORE
-    table = np.concatenate([
-        (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2.0, boxes_xyxy[:, 2:] - boxes_xyxy[:, :2],
-        scores], 1)[likely]
-    found = yolo_scores(table, columns)
+    corners, scores = boxes_xyxy[likely], scores[likely]
+    middles, sizes = (corners[:, :2] + corners[:, 2:]) / 2.0, corners[:, 2:] - corners[:, :2]
+    found = dense_scores(np.concatenate([middles, sizes], 1), scores.T, columns)
     return found[non_maximum_suppression(
         found.boxes_xyxy, found.scores, found.class_ids, _MAX_IOU, _MAX_BOXES)]

@@ -303,3 +303,16 @@ def test_bars_that_a_network_does_not_need_are_left_out():
     assert (slim.width, slim.height) == (640, 384)
     assert smallest_letterbox(1280, 720, ModelInput(640, 640), 32) == ModelInput(640, 640)
     assert smallest_letterbox(480, 640, spec, 32).width == 480
+
+
+def test_every_plausible_class_of_a_dense_cell_is_a_box():
+    """Centre and size in the first rows; scores below the floor and gaps in the ids are none."""
+    names = {3: 'table', 5: 'shelf'}
+    table = np.array([[10, 50], [20, 60], [4, 8], [6, 2], [0.9, 0.001], [0.8, 0.7], [0.3, 0.005]],
+                     np.float32)
+    found = heads.dense({'boxes': table}, (64, 64), ScoreColumns(names))
+    assert sorted(zip(found.class_ids.tolist(), found.scores.round(3).tolist(), strict=True)) == [
+        (3, pytest.approx(0.9)), (5, pytest.approx(0.3))]
+    assert found.boxes_xyxy.tolist() == [[8, 17, 12, 23]] * 2
+    with pytest.raises(ValueError, match='head dense expects 7 rows'):
+        heads.dense({'boxes': table[:6]}, (64, 64), ScoreColumns(names))

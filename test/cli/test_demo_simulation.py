@@ -20,7 +20,8 @@ def test_a_drive_is_recorded_and_shown(tmp_path, monkeypatch, capsys):
     with Bag(tmp_path / 'simulation_bag') as bag:
         assert not bag.damage
         for topic in ('/camera/color/image_raw', '/detection/detections', '/odom',
-                      '/simulation/ground_truth/mask', '/clock', '/tf', '/scan'):
+                      '/segmentation/mask', '/obstacle_map/map', '/simulation/ground_truth/mask',
+                      '/clock', '/tf', '/scan'):
             assert bag.topics[topic].count > 0, topic
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert metrics['simulation_collisions'] == 0
@@ -29,7 +30,8 @@ def test_a_drive_is_recorded_and_shown(tmp_path, monkeypatch, capsys):
     assert 0.0 < metrics['simulation_real_time_factor'] < 1.1
     page = (tmp_path / 'report.html').read_text()
     assert page.count('class="moment') == 5
-    assert 'learned from photos of COCO' in page
+    assert 'on a real camera the nodes refuse them' in page
+    assert metrics['simulation_segmentation_mIoU'] > 0.5
     assert 'What was seen' not in page
     assert 'A simulated robot drove 0.' in capsys.readouterr().out
 

@@ -143,7 +143,7 @@ class SceneNetwork(_Scene):
 
 
 class SceneDetector(_Scene):
-    """The detector alone, its output laid out as head ``yolo`` reads it."""
+    """The detector alone, its output laid out as head ``dense`` reads it."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
