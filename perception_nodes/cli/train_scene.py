@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> int:
     out: Path = arguments.out
     val = prepare(arguments.dataset, 'val', out / 'features')
     train = prepare(arguments.dataset, 'train', out / 'features')
-    task = SceneTask(train, val)
+    task = SceneTask(train, val, params.seed)
     best = fit(task, params, out)
     spec = _input(val)
     example = np.stack([network_input(read_rgb(file), spec)[0] for file in val.files[:_COMPARED]])

@@ -73,11 +73,13 @@ class SceneTask:
 
     :param train: Frames to learn from.
     :param val: Frames to choose the checkpoint by.
+    :param seed: Of what the new layers begin with.
     """
 
     score = 'score'
 
-    def __init__(self, train: SceneFrames, val: SceneFrames) -> None:
+    def __init__(self, train: SceneFrames, val: SceneFrames, seed: int) -> None:
+        torch.manual_seed(seed)
         self.network = new_network()
         self._train, self._val = train, val
         self._columns = ScoreColumns(BOX_CLASSES)
