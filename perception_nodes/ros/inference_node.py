@@ -354,6 +354,9 @@ class InferenceNode(LifecycleNode, Generic[P, C]):
             self._hub.listen_to_transforms()
         for name, camera in self._inputs.items():
             camera.source = self._hub.listen(topics[name], camera)
+        heard = [t.topic if isinstance(t, ScanTopic) else t.image or t.depth
+                 for t in topics.values()]
+        self.get_logger().info(f"active, listening to {', '.join(heard)}")
 
     def _end(self) -> None:
         self.halt()
