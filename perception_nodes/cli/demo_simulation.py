@@ -149,8 +149,11 @@ def simulate(params: DetectionParams, bag: Path) -> Drive:
 
 
 def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
+    from nav_msgs.msg import OccupancyGrid
     from perception_nodes.cli.driver import Driver
     from perception_nodes.ros.session import Session
+    from sensor_msgs.msg import Image
+    from vision_msgs.msg import Detection2DArray
 
     log.info('starting simulator, detection, segmentation, map and recorder on ROS_DOMAIN_ID %d; '
              'drawing with %s', use_private_graph(), drive.renderer)
@@ -166,7 +169,8 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
             'perception_nodes.cli', 'record', str(bag), '--overwrite', '--topics', *_TOPICS],
             logs / 'recorder'))
         session = stack.enter_context(Session('perception_demo'))
-        driver = Driver(session, DRIVE, _DETECTIONS)
+        driver = Driver(session, DRIVE, {
+            _DETECTIONS: Detection2DArray, _MASK: Image, _MAP: OccupancyGrid})
 
         def is_everybody_there() -> bool:
             recorded = (_COLOUR, _DEPTH, _MASK, _MAP, _TRUE_DETECTIONS, _TRUE_MASK, _CONTACT)

@@ -1,8 +1,9 @@
 """Drives a robot by a script of velocity commands, in the robot's own time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import threading
 import time
+from typing import Any
 
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
@@ -10,7 +11,6 @@ from perception_nodes.conversions.decode import stamp_ns_from_msg
 from perception_nodes.core.types import VelocityCommand
 from perception_nodes.ros.session import Session
 from rclpy.qos import qos_profile_sensor_data
-from vision_msgs.msg import Detection2DArray
 
 
 class Driver:
@@ -20,11 +20,13 @@ class Driver:
     Time is that of the odometry stamps, so a slow simulator drives the same way.
 
     :param legs: Seconds, and what is driven for so long.
-    :param results: Topic of the detections that must flow before it is ready.
+    :param results: Topics and their types that must flow before it is ready: a container serves
+        commands only once its last node has started.
     """
 
     def __init__(
-        self, session: Session, legs: Sequence[tuple[float, VelocityCommand]], results: str
+        self, session: Session, legs: Sequence[tuple[float, VelocityCommand]],
+        results: Mapping[str, Any],
     ) -> None:
         self.duration_s = sum(duration_s for duration_s, _ in legs)
         self.start_ns = 0  # stamp of the first command
@@ -32,18 +34,21 @@ class Driver:
         self.wall_s = 0.0
         self._legs = legs
         self._publisher = session.node.create_publisher(TwistStamped, '/cmd_vel', 10)
-        self._has_odometry, self._has_result = threading.Event(), threading.Event()
+        self._has_odometry = threading.Event()
+        self._missing = set(results)
         self._wanted, self._arrived = threading.Event(), threading.Event()
         self._start_s = 0.0
         session.node.create_subscription(
             Odometry, '/odom', self._on_odometry, qos_profile_sensor_data)
-        session.node.create_subscription(
-            Detection2DArray, results, lambda _: self._has_result.set(), 10)
+        for topic, msg_type in results.items():
+            def found(_: Any, topic: str = topic) -> None:
+                self._missing.discard(topic)
+            session.node.create_subscription(msg_type, topic, found, 10)
 
     def is_ready(self) -> bool:
         """Return whether the robot listens and results flow."""
         return (self._publisher.get_subscription_count() >= 2  # the robot and the recorder
-                and self._has_odometry.is_set() and self._has_result.is_set())
+                and self._has_odometry.is_set() and not self._missing)
 
     def start(self) -> None:
         """Drive from the next odometry message on."""
