@@ -44,7 +44,7 @@ from perception_nodes.core.types import Detections, OccupancyMap, VelocityComman
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.report import Legend, Moment, Panel, Section, Step, Tile
 from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, mean_iou
-from perception_nodes.sim.classes import FIRST_SMALL, SEGMENTED_NAMES, VOID
+from perception_nodes.sim.classes import segmented, SEGMENTED_NAMES
 from tqdm import tqdm
 import yaml
 
@@ -284,8 +284,7 @@ def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
 def _mean_iou(drive: Drive) -> float:
     """Return how well the masks of the drive agree with the true ones."""
     confusion = sum(
-        confusion_matrix(np.where((true >= FIRST_SMALL) & (true != VOID), FIRST_SMALL, true),
-                         drive.masks[stamp_ns], list(SEGMENTED_NAMES))
+        confusion_matrix(segmented(true), drive.masks[stamp_ns], list(SEGMENTED_NAMES))
         for stamp_ns, true in drive.true_masks.items() if stamp_ns in drive.masks)
     return mean_iou(np.asarray(confusion))
 

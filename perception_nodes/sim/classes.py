@@ -2,6 +2,9 @@
 
 from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
+
 CLASS_NAMES = MappingProxyType(dict(enumerate((
     'floor', 'wall', 'door_frame', 'table', 'chair', 'shelf', 'sofa', 'person', 'box', 'can',
     'bottle', 'mug', 'bowl', 'ball', 'plate', 'book', 'tool', 'jar', 'fruit', 'tube', 'bin',
@@ -19,3 +22,8 @@ _IDS = {name: i for i, name in CLASS_NAMES.items()}
 def class_id(name: str) -> int:
     """Return the id of a class; a name that does not exist raises KeyError."""
     return _IDS[name]
+
+
+def segmented(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a mask of any shape in the ids of ``SEGMENTED_NAMES``; void stays void."""
+    return np.where((ids >= FIRST_SMALL) & (ids != VOID), FIRST_SMALL, ids).astype(np.uint8)

@@ -24,11 +24,11 @@ from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, m
 from perception_nodes.sim.classes import (
     CLASS_NAMES,
     FIRST_OBJECT,
-    FIRST_SMALL,
+    segmented,
     SEGMENTED_NAMES,
     VOID,
 )
-from perception_nodes.training.detection import box_targets, kept_boxes
+from perception_nodes.training.detection import box_targets, image_batch, kept_boxes
 from perception_nodes.training.detection_loss import detection_loss
 from perception_nodes.training.pretrained import load_coco_trunk
 import torch
@@ -206,9 +206,9 @@ def _early(trunk: Any, files: Sequence[Path], size: tuple[int, int]) -> list[Any
             raise ValueError(f'{file} has {rgb.shape[1]}x{rgb.shape[0]} pixels, but the first '
                              f'picture has {size[0]}x{size[1]}; all must have one size')
         pictures.append(rgb)
-    image = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
     with torch.inference_mode():
-        return [x.permute(0, 2, 3, 1).half().numpy() for x in trunk.early(image)]
+        features = trunk.early(image_batch(pictures, torch.device('cpu')))
+        return [x.permute(0, 2, 3, 1).half().numpy() for x in features]
 
 
 def _read_mask(file: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -218,5 +218,4 @@ def _read_mask(file: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         raise ValueError(f'{file} is no mask of {size[0]}x{size[1]} pixels with a byte each; '
                          'render the data set again')
     # the corner that stays is the pixel nearest to the middle of the interpolated logits
-    small = ids[::MASK_STRIDE, ::MASK_STRIDE]
-    return np.where((small >= FIRST_SMALL) & (small != VOID), FIRST_SMALL, small).astype(np.uint8)
+    return segmented(np.asarray(ids[::MASK_STRIDE, ::MASK_STRIDE], np.uint8))
