@@ -104,7 +104,8 @@ def test_an_fcn_begins_with_its_coarse_answer_and_learns_from_its_skips():
         features = part(features)
         assert features.shape[2] == 64 // stride
     coarse = network.score_32(features)
-    assert coarse.min() <= scores.min() and scores.max() <= coarse.max()
+    rounding = 1e-5  # enlarging weighs neighbours by shares whose sum is 1 only nearly
+    assert coarse.min() - rounding <= scores.min() and scores.max() <= coarse.max() + rounding
     scores.square().sum().backward()
     for layer in (network.score_8, network.score_16, network.score_32):
         assert layer.weight.grad.abs().sum() > 0
