@@ -1,7 +1,6 @@
 """Publish the objects seen in colour images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from perception_nodes.conversions.encode import (
     label_info_to_msg,
 )
 from perception_nodes.conversions.encode_markers import boxes_to_markers_msg, keypoints_to_msg
-from perception_nodes.core.detection import DetectionParams, lowest_scores, ObjectDetector
-from perception_nodes.core.detection_3d import Detection3DParams
+from perception_nodes.core.detection import lowest_scores, ObjectDetector
 from perception_nodes.core.instances import detector_for, instance_image
 from perception_nodes.core.keypoints import locate_keypoints
 from perception_nodes.core.localization import locate, warm_up
+from perception_nodes.core.node_params import DetectionNodeParams
 from perception_nodes.core.overlay import draw_detections
 from perception_nodes.core.transforms import TransformError
 from perception_nodes.core.types import Detections, RgbdFrame
@@ -28,11 +27,6 @@ from perception_nodes.ros.process import run
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionNodeParams(Detection3DParams, DetectionParams):
-    """Parameters of the detection node: boxes in the image, and boxes in space."""
 
 
 class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):

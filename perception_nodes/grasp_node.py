@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import PoseArray
@@ -19,9 +19,9 @@ from perception_nodes.conversions.encode_grasps import (
     grasp_poses_to_msg,
     grasps_to_msg,
 )
-from perception_nodes.core.grasping import GraspContext, GraspParams, GraspPlanner, warm_up
+from perception_nodes.core.grasping import GraspContext, GraspPlanner, warm_up
 from perception_nodes.core.instances import instance_image
-from perception_nodes.core.params import param
+from perception_nodes.core.node_params import GraspNodeParams
 from perception_nodes.core.transforms import TransformError
 from perception_nodes.core.types import Detections3D, GraspCandidates, RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, RELIABLE
@@ -36,26 +36,6 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 _PATIENCE_S = 5.0  # of a plan that was asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraspNodeParams(GraspParams):
-    """Parameters of the grasp node: the gripper, and where the camera is."""
-
-    target_frame: str = param('', "Frame of the grasps; empty for the camera's.")
-    gravity_frame: str = param(
-        '', 'Frame whose z axis points up; empty for target_frame, and if that is empty too, the '
-        'largest plane in sight is the support.')
-    scale_depth: bool = param(
-        False, 'Whether depth is scaled to agree with support_height_m.')
-    support_height_m: float = param(
-        0.0, 'Height of the support plane in gravity_frame, for scale_depth.', unit='m')
-    use_detections: bool = param(
-        False, 'Whether each frame waits for its boxes on the topic detections, which name what '
-        'is grasped.')
-    continuous: bool = param(
-        True, 'Whether every frame is planned on; false plans only when ~/plan is called.',
-        dynamic=True)
 
 
 class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):

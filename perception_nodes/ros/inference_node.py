@@ -1,7 +1,6 @@
 """The life of a perception node, written once: take the newest frames, publish, report."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from threading import Event, Thread
 import time
 from typing import Any, Generic, TypeVar
@@ -11,7 +10,8 @@ from lifecycle_msgs.msg import State
 from perception_nodes.conversions.decode import stamp_ns_from_msg
 from perception_nodes.core.health import NodeHealth, STALE_AFTER_S, Verdict
 from perception_nodes.core.latest import LatestSlots
-from perception_nodes.core.params import param, Params
+from perception_nodes.core.node_params import NodeParams
+from perception_nodes.core.params import Params
 from perception_nodes.core.stamp_pairs import StampPairs
 from perception_nodes.core.transforms import TransformBuffer
 from perception_nodes.core.types import LaserRanges, RgbdFrame
@@ -43,32 +43,6 @@ RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _WAITING_FRAMES = 30  # for messages about them, which another node is still making
 SCAN = 'laser scan'  # name of that input; no camera can have it, as topics have no spaces
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeParams(Params):
-    """Parameters that every node on a camera has."""
-
-    autostart: bool = param(
-        True, 'Configure and activate at once; set false under a lifecycle manager.')
-    cameras: tuple[str, ...] = param(
-        (), 'Names of several cameras that share this node: inputs NAME/image..., outputs '
-        '~/NAME/...; empty for one camera without a name.')
-    image_transport: str = param(
-        'raw', 'How colour images come; compressed takes the topic NAME/compressed.',
-        choices=('raw', 'compressed'))
-    depth_image_transport: str = param(
-        'raw', 'How depth images come; compressedDepth takes the topic NAME/compressedDepth.',
-        choices=('raw', 'compressedDepth'))
-    input_reliability: str = param(
-        'best_effort', 'QoS asked of the camera; reliable only suits reliable publishers.',
-        choices=('best_effort', 'reliable'))
-    sync_tolerance_ms: float = param(
-        20.0, 'How far a depth image may lie from its colour image in time.', unit='ms', ge=0.0)
-    transform_timeout_ms: float = param(
-        100.0, 'How long a frame waits for its transform.', unit='ms', ge=0.0)
-    zero_depth_means: str = param(
-        'unknown', 'What a zero in 16UC1 depth stands for.', choices=('unknown', 'beyond_range'))
 
 
 class CameraInput:
