@@ -1,11 +1,12 @@
 """
 Measure grasping: clutter removal in the simulator with noisy depth from one view, by physics.
 
-Objects are of the held-out families. Every planner gets the same scenes; success is lifted of
+Objects are of the held-out families. Every proposer gets the same scenes; success is lifted of
 attempted, cleared is lifted of all objects.
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 import logging
 from pathlib import Path
 import time
@@ -13,7 +14,8 @@ import time
 import numpy as np
 from perception_nodes.cli.arguments import count
 from perception_nodes.core.grasping import GraspParams, GraspPlanner, warm_up
-from perception_nodes.evaluation.grasp_clutter import clear, make_simulator, Propose, Round
+from perception_nodes.core.protocols import GraspProposer
+from perception_nodes.evaluation.grasp_clutter import clear, make_simulator, Round
 from perception_nodes.evaluation.metrics import scores_with_intervals
 from perception_nodes.evaluation.results import percentiles, write_results
 from perception_nodes.sim.families import HELD_OUT_FAMILIES
@@ -22,6 +24,11 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 KINDS = {'packed': False, 'pile': True}
+# what begins the names of the figures, and what is measured; the first is the default planner
+PROPOSERS: dict[str, Callable[[GraspParams], GraspProposer]] = {
+    '': GraspPlanner,
+    'geometry_': GraspPlanner,
+}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,9 +52,11 @@ def run(arguments: Namespace) -> int:
     values: dict[str, float] = {'rounds': arguments.rounds}
     cpu_ms: list[float] = []
     for kind in KINDS:
-        rounds = played(GraspPlanner(params).propose, kind, seeds, 'geometry')
-        values |= shares({'geometry_': rounds}, kind, arguments.seed)
-        cpu_ms += [ms for r in rounds for ms in r.plan_cpu_ms]
+        # two names for one planner are one measurement
+        by_maker = {make: played(make(params), kind, seeds) for make in PROPOSERS.values()}
+        rounds = {prefix: by_maker[make] for prefix, make in PROPOSERS.items()}
+        values |= shares(rounds, kind, arguments.seed)
+        cpu_ms += [ms for r in rounds[''] for ms in r.plan_cpu_ms]
     values |= {'plan_cpu_ms': float(np.median(cpu_ms)), **percentiles('plan_cpu_ms', cpu_ms)}
     write_results(arguments.out, values, seed=arguments.seed, n=arguments.rounds,
                   wall_s=time.monotonic() - start_s)
@@ -57,13 +66,14 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def played(propose: Propose, kind: str, seeds: range, name: str) -> list[Round]:
-    """Let a planner clear the scenes of some seeds."""
+def played(proposer: GraspProposer, kind: str, seeds: range) -> list[Round]:
+    """Let a proposer clear the scenes of some seeds."""
     sim = make_simulator()
     try:
-        return [clear(sim, propose, seed, pile=KINDS[kind], split='test',
+        return [clear(sim, proposer, seed, pile=KINDS[kind], split='test',
                       families=HELD_OUT_FAMILIES)
-                for seed in tqdm(seeds, f'{name}, {kind}', unit='round', disable=None)]
+                for seed in tqdm(seeds, f'{type(proposer).__name__}, {kind}', unit='round',
+                                 disable=None)]
     finally:
         sim.close()
 
@@ -72,7 +82,7 @@ def shares(rounds: dict[str, list[Round]], kind: str, seed: int) -> dict[str, fl
     """
     Return success and cleared shares with their intervals over rounds.
 
-    :param rounds: By the prefix of the planner's figures; all of the same scenes.
+    :param rounds: By what begins the names of a proposer's figures; all of the same scenes.
     """
     tables = {prefix: np.array([(r.lifted, len(r.attempts), r.objects) for r in played_rounds])
               for prefix, played_rounds in rounds.items()}

@@ -19,7 +19,7 @@ from perception_nodes.core.types import (
 )
 
 if TYPE_CHECKING:  # modules that need the protocols themselves
-    from perception_nodes.core.grasping import GraspPlan
+    from perception_nodes.core.grasping import GraspContext, GraspPlan
     from perception_nodes.core.navigation import NavigationObservation
 
 # of what a model found in one image: the rows to keep, best first
@@ -112,11 +112,12 @@ class GraspScorer(Protocol):
 class GraspProposer(Protocol):
     """Finds ways to hold things with a parallel gripper."""
 
-    def propose(self, frame: RgbdFrame) -> GraspCandidates:
+    def propose(self, frame: RgbdFrame, context: 'GraspContext' = ...) -> GraspCandidates:
         """
         Find grasps in one frame, best first, or say why there are none.
 
         :param frame: With depth and intrinsics.
+        :param context: Which way is up, and what else is known; a proposer may do without.
         :raises ValueError: If it has none.
         """
         ...

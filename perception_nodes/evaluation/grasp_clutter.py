@@ -6,13 +6,13 @@ view with noise, the best grasp is executed and what it lifts is taken away; a r
 nothing is left, nothing is found, or two grasps in a row have failed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 import time
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.grasping import GraspContext
+from perception_nodes.core.protocols import GraspProposer
 from perception_nodes.core.types import GraspCandidates, RgbdFrame
 from perception_nodes.sim.gripper import GraspOutcome
 from perception_nodes.sim.scene import Split
@@ -59,9 +59,6 @@ class Round:
         return sum(attempt.outcome.lifted for attempt in self.attempts)
 
 
-Propose = Callable[[RgbdFrame, GraspContext], GraspCandidates]
-
-
 def make_simulator() -> Simulator:
     """Return a simulator whose table camera has 640 x 480 pixels."""
     return Simulator(SimulatorParams(
@@ -89,11 +86,11 @@ def look(sim: Simulator, rng: np.random.Generator) -> View:
 
 
 def clear(
-    sim: Simulator, propose: Propose, seed: int, *, pile: bool, split: Split,
+    sim: Simulator, proposer: GraspProposer, seed: int, *, pile: bool, split: Split,
     families: tuple[str, ...] = (),
 ) -> Round:
     """
-    Clear the scene of a seed as far as the planner can.
+    Clear the scene of a seed as far as the proposer can.
 
     :param families: Names of the families to draw from; empty takes those of the split.
     """
@@ -107,7 +104,7 @@ def clear(
     while sim.reachable() and failures < _MOST_FAILURES:
         view = look(sim, rng)
         started = time.thread_time()
-        grasps = propose(view.frame, view.context)
+        grasps = proposer.propose(view.frame, view.context)
         cpu_ms.append(1e3 * (time.thread_time() - started))
         if len(grasps) == 0:
             why = grasps.why_none

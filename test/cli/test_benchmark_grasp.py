@@ -16,6 +16,7 @@ def test_one_round_of_each_kind(tmp_path):
     for kind in ('packed', 'pile'):
         for name in ('success', 'cleared'):
             for end in ('', '_ci_low', '_ci_high'):
-                assert 0.0 <= found[f'geometry_{kind}_{name}{end}'] <= 1.0
+                for proposer in ('', 'geometry_'):
+                    assert 0.0 <= found[f'{proposer}{kind}_{name}{end}'] <= 1.0
     assert found['plan_cpu_ms'] > 0.0
     assert (found['rounds'], found['n'], found['seed']) == (1, 1, 7)

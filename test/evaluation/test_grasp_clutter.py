@@ -27,7 +27,7 @@ def sim():
 
 def test_geometry_clears_a_table_of_blocks(sim):
     """Five blocks side by side: each is lifted, at the first try or the second."""
-    found = clear(sim, GraspPlanner(GraspParams()).propose, 3, pile=False, split='train',
+    found = clear(sim, GraspPlanner(GraspParams()), 3, pile=False, split='train',
                   families=('block',))
     assert found.objects == OBJECTS
     assert found.lifted == OBJECTS
@@ -37,8 +37,11 @@ def test_geometry_clears_a_table_of_blocks(sim):
 
 
 def test_a_round_ends_when_nothing_is_found(sim):
-    found = clear(sim, lambda frame, context: GraspCandidates.none('no idea'), 3, pile=False,
-                  split='train', families=('block',))
+    class Clueless:
+        def propose(self, frame, context):
+            return GraspCandidates.none('no idea')
+
+    found = clear(sim, Clueless(), 3, pile=False, split='train', families=('block',))
     assert (found.attempts, found.lifted, found.why_ended) == ((), 0, 'no idea')
     assert found.objects == OBJECTS
 
@@ -47,14 +50,15 @@ def test_a_round_ends_after_two_failures(sim):
     """A grasp into the table fails each time; the depth has noise, the height is known."""
     seen = []
 
-    def into_the_table(frame, context):
-        seen.append((frame, context))
-        pose = np.eye(4)
-        pose[2, 3] = context.camera_height_m + 0.05
-        return GraspCandidates(
-            pose[None], np.array([0.05], np.float32), np.ones(1, np.float32), np.array([-1]))
+    class IntoTheTable:
+        def propose(self, frame, context):
+            seen.append((frame, context))
+            pose = np.eye(4)
+            pose[2, 3] = context.camera_height_m + 0.05
+            return GraspCandidates(
+                pose[None], np.array([0.05], np.float32), np.ones(1, np.float32), np.array([-1]))
 
-    found = clear(sim, into_the_table, 4, pile=False, split='train', families=('block',))
+    found = clear(sim, IntoTheTable(), 4, pile=False, split='train', families=('block',))
     assert [a.outcome.lifted for a in found.attempts] == [False, False]
     first, second = (frame.depth_m for frame, _ in seen)
     assert not np.array_equal(first, second)  # noise is drawn anew
