@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import Distribution, find_packages, setup
 
 NAME = 'perception_nodes'
-SHARED_FOLDERS = ('launch', 'config', 'models')
+SHARED_FOLDERS = ('launch', 'config', 'models', 'docs/gpu')  # the last: records of GPUs
 EXECUTABLES = {
     'classification_node': 'perception_nodes.classification_node:main',
     'detection_node': 'perception_nodes.detection_node:main',
