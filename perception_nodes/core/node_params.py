@@ -13,11 +13,17 @@ from perception_nodes.core.params import param, Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeParams(Params):
-    """Parameters that every node on a camera has."""
+class LifecycleParams(Params):
+    """Parameters that every node with a lifecycle has."""
 
     autostart: bool = param(
         True, 'Configure and activate at once; set false under a lifecycle manager.')
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParams(LifecycleParams):
+    """Parameters that every node on a camera has."""
+
     cameras: tuple[str, ...] = param(
         (), 'Names of several cameras that share this node: inputs NAME/image..., outputs '
         '~/NAME/...; empty for one camera without a name.')

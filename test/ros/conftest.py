@@ -16,7 +16,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.impl.implementation_singleton import rclpy_implementation  # noqa: E402
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Graph:

@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 from perception_nodes.conversions.encode import header_to_msg, image_to_msg
+from perception_nodes.core.health import Verdict
 from perception_nodes.detection_node import DetectionNode
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -78,10 +79,10 @@ def test_what_fails_at_activation_is_said(node, monkeypatch):
 
     monkeypatch.setattr(node, 'announce', fail)
     assert node.trigger_activate() == FAILURE
-    assert node._verdict(None).message == 'cannot activate: no words'
+    assert node._judged(Verdict('ok', '')).message == 'cannot activate: no words'
     monkeypatch.undo()
     assert node.trigger_activate() == SUCCESS
-    assert node._verdict(None).level == 'ok'
+    assert node._judged(Verdict('ok', '')).level == 'ok'
 
 
 @pytest.mark.parametrize(('arguments', 'sentence'), [
