@@ -11,9 +11,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.geometry import rotation_of
 from perception_nodes.core.types import (
     CameraIntrinsics,
     Detections,
+    Detections3D,
     LaserRanges,
     OccupancyMap,
     StampedTransform,
@@ -170,6 +172,33 @@ def detections_from_msg(msg: Any) -> Detections:
     return Detections(
         corners, np.array(scores, np.float32), np.array(class_ids, np.int64),
         np.array(object_ids, np.int64) if all(i.isdecimal() for i in object_ids) else None)
+
+
+def detections_3d_from_msg(msg: Any) -> Detections3D:
+    """
+    Convert a ``vision_msgs/Detection3DArray``; of several hypotheses the best one counts.
+
+    :return: One box per detection with a hypothesis, in the message's frame and order; class -1
+        where the class id is no decimal number, object ids where every id is one.
+    :raises ValueError: If a box's quaternion is not of length 1.
+    """
+    kept = [d for d in msg.detections if d.results]
+    best = [max((r for r in d.results), key=lambda r: r.hypothesis.score) for d in kept]
+    n, ids = len(kept), [b.hypothesis.class_id for b in best]
+    centers = [d.bbox.center.position for d in kept]
+    turns = [d.bbox.center.orientation for d in kept]
+    rotations = [rotation_of((q.x, q.y, q.z, q.w)) for q in turns]
+    is_numbered = all(d.id.isdecimal() for d in kept)
+    return Detections3D(
+        np.array([(c.x, c.y, c.z) for c in centers], np.float64).reshape(n, 3),
+        np.array(rotations, np.float64).reshape(n, 3, 3),
+        np.array([(d.bbox.size.x, d.bbox.size.y, d.bbox.size.z) for d in kept],
+                 np.float64).reshape(n, 3),
+        np.array([b.pose.covariance for b in best], np.float64).reshape(n, 6, 6),
+        np.array([b.hypothesis.score for b in best], np.float32),
+        np.array([int(i) if i.isdecimal() else -1 for i in ids], np.int64), np.arange(n),
+        tuple('ground_contact' if d.id.startswith('ground_contact') else 'depth' for d in kept),
+        np.array([int(d.id) for d in kept], np.int64) if is_numbered else None)
 
 
 def boxes_from_msg(msg: Any) -> npt.NDArray[np.float32]:

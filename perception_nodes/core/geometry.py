@@ -156,6 +156,22 @@ def quaternion_xyzw(rotation: npt.NDArray[np.float64]) -> tuple[float, float, fl
     return x, y, z, w
 
 
+def rotation_of(quaternion: tuple[float, float, float, float]) -> npt.NDArray[np.float64]:
+    """
+    Return the (3, 3) rotation matrix of a quaternion x, y, z, w.
+
+    :raises ValueError: If its length is not about 1.
+    """
+    norm = float(np.linalg.norm(quaternion))
+    if not 0.5 < norm < 2.0:
+        raise ValueError(f'a rotation is the quaternion {quaternion}; its length must be 1')
+    x, y, z, w = (component / norm for component in quaternion)
+    return np.array([
+        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
+        [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
+        [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)]])
+
+
 def up_in_camera(level_from_camera: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     Return the (3,) direction against gravity in the camera's frame.

@@ -150,8 +150,15 @@ class Bag:
         :raises ValueError: If a type is not defined anywhere, or bytes do not fit their type.
         """
         for raw in self.raw(topics, start_ns):
-            content = self._types.deserialize(raw.cdr, raw.type_name)
-            yield Message(raw.topic, raw.stamp_ns, raw.type_name, content)
+            yield Message(raw.topic, raw.stamp_ns, raw.type_name, self.decoded(raw))
+
+    def decoded(self, raw: RawMessage) -> Any:
+        """
+        Return the fields of a message as attributes.
+
+        :raises ValueError: As :meth:`messages` does.
+        """
+        return self._types.deserialize(raw.cdr, raw.type_name)
 
     def _stream(
         self, part: _Part, topics: Collection[str] | None, start_ns: int | None

@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-from perception_nodes.conversions.decode import transform_from_msg
+from perception_nodes.conversions.decode import detections_3d_from_msg, transform_from_msg
 from perception_nodes.core.types import Detections3D
 import pytest
 
@@ -87,3 +87,21 @@ def test_a_transform_without_a_rotation_is_refused():
         child_frame_id='base_link', transform=SimpleNamespace(translation=zero, rotation=zero))
     with pytest.raises(ValueError, match="from frame 'base_link' to 'odom'"):
         transform_from_msg(msg)
+
+
+def test_boxes_in_space_come_back():
+    sent = boxes(['depth', 'ground_contact'], np.array([4, 9]))
+    read = detections_3d_from_msg(detections_3d_to_msg(sent, HEADER))
+    np.testing.assert_allclose(read.centers_m, sent.centers_m)
+    np.testing.assert_allclose(read.rotations, sent.rotations, atol=1e-12)
+    np.testing.assert_allclose(read.sizes_m, sent.sizes_m)
+    np.testing.assert_allclose(read.covariances, sent.covariances)
+    assert read.class_ids.tolist() == [7, 8]
+    assert read.methods == sent.methods
+    assert read.object_ids is None  # the second id says ground_contact as well
+
+
+def test_object_ids_of_boxes_in_space_come_back():
+    read = detections_3d_from_msg(
+        detections_3d_to_msg(boxes(['depth', 'depth'], np.array([4, 9])), HEADER))
+    assert read.object_ids.tolist() == [4, 9]

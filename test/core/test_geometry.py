@@ -119,6 +119,19 @@ def test_points_are_transformed_in_their_own_precision():
     np.testing.assert_allclose(moved[2, 3], homogeneous[:3], atol=1e-6)
 
 
+def test_rotations_of_quaternions():
+    half = math.sqrt(0.5)
+    np.testing.assert_allclose(
+        geometry.rotation_of((0.0, 0.0, half, half)), [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+        atol=1e-12)
+    turn = geometry.rotation_of((0.1, -0.5, 0.3, 0.8))
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert geometry.quaternion_xyzw(turn) == pytest.approx(
+        np.array([0.1, -0.5, 0.3, 0.8]) / math.sqrt(0.99))
+    with pytest.raises(ValueError, match='length must be 1'):
+        geometry.rotation_of((0.0, 0.0, 0.0, 0.0))
+
+
 def test_quaternions_of_rotations():
     for b_from_a in [*random_transforms(50), *map(np.diag, (
             [1.0, -1.0, -1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], np.ones(4)))]:
