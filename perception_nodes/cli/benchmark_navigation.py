@@ -19,15 +19,12 @@ import time
 import numpy as np
 from perception_nodes.cli.arguments import count, whole_number
 from perception_nodes.cli.progress import progress
+from perception_nodes.core.dynamic_window import DynamicWindow
 from perception_nodes.core.navigation import NavigationParams
 from perception_nodes.core.protocols import NavigationPolicy
 from perception_nodes.evaluation.metrics import scores_with_intervals
 from perception_nodes.evaluation.navigation import barn_score, Course, Drive, LEVELS, load_barn
-from perception_nodes.evaluation.navigation_baselines import (
-    DynamicWindow,
-    PlannedWindow,
-    StraightLine,
-)
+from perception_nodes.evaluation.navigation_baselines import PlannedWindow, StraightLine
 from perception_nodes.evaluation.navigation_pictures import write_trajectories
 from perception_nodes.evaluation.results import write_results
 from perception_nodes.sim.navigation_batch import SensorParams

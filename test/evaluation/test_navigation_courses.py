@@ -7,13 +7,10 @@ import cv2
 import numpy as np
 from perception_nodes.cli import benchmark_navigation
 from perception_nodes.cli.main import main
+from perception_nodes.core.dynamic_window import DynamicWindow
 from perception_nodes.core.navigation import NavigationParams
 from perception_nodes.evaluation.navigation import barn_score, Course, Drive, load_barn
-from perception_nodes.evaluation.navigation_baselines import (
-    DynamicWindow,
-    PlannedWindow,
-    StraightLine,
-)
+from perception_nodes.evaluation.navigation_baselines import PlannedWindow, StraightLine
 from perception_nodes.evaluation.navigation_pictures import write_trajectories
 from perception_nodes.sim.navigation_batch import SensorParams
 from perception_nodes.sim.navigation_worlds import NavigationWorld
