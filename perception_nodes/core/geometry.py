@@ -12,6 +12,9 @@ from perception_nodes.core.types import CameraIntrinsics
 _COEFFICIENTS = 12  # k1, k2, p1, p2, k3 to k6, s1 to s4: all but OpenCV's tilted sensor
 
 
+_VOLUME = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 7)] * 3), axis=-1).reshape(-1, 3)
+
+
 @dataclass(frozen=True, eq=False)
 class Plane:
     """The points p with ``normal @ p == offset_m``."""
@@ -170,6 +173,26 @@ def rotation_of(quaternion: tuple[float, float, float, float]) -> npt.NDArray[np
         [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w)],
         [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w)],
         [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y)]])
+
+
+def share_in_view(
+    camera_from_box: npt.NDArray[np.float64], size_m: npt.NDArray[np.float64],
+    intrinsics: CameraIntrinsics,
+) -> float:
+    """
+    Return the share of a box's volume that lies in front of a camera's pixels, from 343 points.
+
+    :param camera_from_box: (4, 4) pose of the box's middle in the optical frame.
+    :param size_m: (3,) along the box's own axes.
+    :param intrinsics: Whose distortion is left out of account.
+    """
+    points = (_VOLUME * size_m) @ camera_from_box[:3, :3].T + camera_from_box[:3, 3]
+    ahead = points[points[:, 2] > 0.0]
+    u = intrinsics.fx * ahead[:, 0] / ahead[:, 2] + intrinsics.cx
+    v = intrinsics.fy * ahead[:, 1] / ahead[:, 2] + intrinsics.cy
+    inside = ((u > -0.5) & (u < intrinsics.width - 0.5)
+              & (v > -0.5) & (v < intrinsics.height - 0.5))
+    return float(np.count_nonzero(inside)) / len(points)
 
 
 def up_in_camera(level_from_camera: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

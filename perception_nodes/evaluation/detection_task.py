@@ -1,6 +1,6 @@
 """A detector on a data set: its figures, curves, confusion and worst pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ from perception_nodes.core.boxes import iou_matrix
 from perception_nodes.core.detection import ObjectDetector
 from perception_nodes.core.overlay import colour_of, draw_detections
 from perception_nodes.core.types import Detections
-from perception_nodes.evaluation.datasets import DetectionDataset
+from perception_nodes.evaluation.datasets import DetectionDataset, LabelledImage
 from perception_nodes.evaluation.detection_scores import coco_scores, confusion
 from perception_nodes.evaluation.metrics import (
     BoxLabels,
@@ -34,7 +34,7 @@ _WORST = 6
 _MOST_FALSE_ALARMS = 5.0  # per image, where the curve ends
 
 
-class DetectionTask:
+class BoxComparison:
     """
     Boxes against true boxes; the headline is ``mAP50``.
 
@@ -44,16 +44,13 @@ class DetectionTask:
 
     metric = 'mAP50'
 
-    def __init__(self, detector: ObjectDetector, dataset: DetectionDataset, seed: int) -> None:
-        self.images = dataset.images
-        self._detector = detector
-        self._class_names = dataset.class_names
-        self._labels = [image.labels for image in dataset.images]
+    def __init__(
+        self, images: Sequence[LabelledImage], class_names: Mapping[int, str], seed: int
+    ) -> None:
+        self.images = images
+        self._class_names = class_names
+        self._labels = [image.labels for image in images]
         self._seed = seed
-
-    def predict(self, rgb: Pixels) -> Detections:
-        """Return the boxes of the classes that the data set has labels for."""
-        return self.of_classes(self._detector.detect([rgb])[0])
 
     def of_classes(self, found: Detections) -> Detections:
         """Leave out what the data set has no labels for, and all but the boxes."""
@@ -93,25 +90,6 @@ class DetectionTask:
             self._worst(answers),
             f'Pictures with the most boxes missed or invented at a score of {WORKING_SCORE:g}.')
 
-    def confidence(self, rgb: Pixels) -> tuple[str, Callable[[Pixels], float]]:
-        """
-        Return what the surest box of a picture is, and a function that scores it elsewhere.
-
-        The function gives the best score of a box of its class that overlaps it by half.
-        """
-        found = self.predict(rgb)
-        if not len(found):
-            return 'nothing found', lambda _: 0.0
-        best = found[[int(np.argmax(found.scores))]]
-
-        def score(picture: Pixels) -> float:
-            others = self.predict(picture)
-            same = (iou_matrix(others.boxes_xyxy, best.boxes_xyxy)[:, 0] >= _MIN_IOU) & (
-                others.class_ids == best.class_ids[0])
-            return float(others.scores[same].max(initial=0.0))
-
-        return (f'{self._class_names[int(best.class_ids[0])]} {best.scores[0]:.2f}', score)
-
     def _charts(self, matches: Matches, ids: Sequence[int]) -> list[Chart]:
         """Return precision over recall, and recall over false alarms per image."""
         curves = [(i, matches.curve(i)) for i in ids]
@@ -148,6 +126,37 @@ class DetectionTask:
             Panel('true', f'{len(truth)} boxes, {int(image.labels.ignored.sum())} more ignored',
                   draw_detections(rgb, _as_detections(truth), self._class_names)),
             Panel('found', f'{len(seen)} boxes', draw_detections(rgb, seen, self._class_names))])
+
+
+class DetectionTask(BoxComparison):
+    """A detector on a data set."""
+
+    def __init__(self, detector: ObjectDetector, dataset: DetectionDataset, seed: int) -> None:
+        super().__init__(dataset.images, dataset.class_names, seed)
+        self._detector = detector
+
+    def predict(self, rgb: Pixels) -> Detections:
+        """Return the boxes of the classes that the data set has labels for."""
+        return self.of_classes(self._detector.detect([rgb])[0])
+
+    def confidence(self, rgb: Pixels) -> tuple[str, Callable[[Pixels], float]]:
+        """
+        Return what the surest box of a picture is, and a function that scores it elsewhere.
+
+        The function gives the best score of a box of its class that overlaps it by half.
+        """
+        found = self.predict(rgb)
+        if not len(found):
+            return 'nothing found', lambda _: 0.0
+        best = found[[int(np.argmax(found.scores))]]
+
+        def score(picture: Pixels) -> float:
+            others = self.predict(picture)
+            same = (iou_matrix(others.boxes_xyxy, best.boxes_xyxy)[:, 0] >= _MIN_IOU) & (
+                others.class_ids == best.class_ids[0])
+            return float(others.scores[same].max(initial=0.0))
+
+        return (f'{self._class_names[int(best.class_ids[0])]} {best.scores[0]:.2f}', score)
 
 
 def _as_detections(truth: BoxLabels) -> Detections:

@@ -1,12 +1,12 @@
 """A segmenter on a data set: its figures, confusion and worst pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.overlay import blend_mask
 from perception_nodes.core.protocols import SegmenterModel
-from perception_nodes.evaluation.mask_datasets import SegmentationDataset, VOID
+from perception_nodes.evaluation.mask_datasets import MaskedImage, SegmentationDataset, VOID
 from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.model_page import ConfusionTable, Evaluation, Table
 from perception_nodes.evaluation.report import Moment, Panel
@@ -23,20 +23,17 @@ Pixels = npt.NDArray[np.uint8]
 _WORST = 6
 
 
-class SegmentationTask:
+class MaskComparison:
     """Masks against true masks; the headline is ``mIoU``."""
 
     metric = 'mIoU'
 
-    def __init__(self, model: SegmenterModel, dataset: SegmentationDataset, seed: int) -> None:
-        self.images = dataset.images
-        self._model = model
-        self._class_names = dataset.class_names
+    def __init__(
+        self, images: Sequence[MaskedImage], class_names: Mapping[int, str], seed: int
+    ) -> None:
+        self.images = images
+        self._class_names = class_names
         self._seed = seed
-
-    def predict(self, rgb: Pixels) -> Mask:
-        """Return the (H, W) class ids."""
-        return self._model.predict([rgb])[0].ids
 
     def headline(self, answers: Sequence[Mask]) -> dict[str, float]:
         """Return the headline figure with its 95 % interval over scenes or images."""
@@ -50,7 +47,7 @@ class SegmentationTask:
     def evaluate(self, answers: Sequence[Mask]) -> Evaluation:
         """Return all that is known about the answers to the images."""
         result = tally(
-            (image.rgb_and_mask()[1] for image in self.images), answers, self._class_names,
+            (image.mask() for image in self.images), answers, self._class_names,
             groups_of([image.scene for image in self.images]))
         values = result.scores(self._seed)
         counts, names = result.confusion(), list(self._class_names.values())
@@ -71,12 +68,6 @@ class SegmentationTask:
             self._worst(answers, accuracy),
             'Pictures with the smallest share of right pixels.')
 
-    def confidence(self, rgb: Pixels) -> tuple[str, Callable[[Pixels], float]]:
-        """Return a function that gives the share of pixels with the class they have here."""
-        whole = self.predict(rgb)
-        return ('share of pixels that keep their class',
-                lambda picture: float(np.mean(self.predict(picture) == whole)))
-
     def _worst(self, answers: Sequence[Mask], accuracy: Sequence[float]) -> list[Moment]:
         order = np.argsort(np.nan_to_num(accuracy, nan=1.0), kind='stable')[:_WORST].tolist()
         return [self._moment(i, answers[i], accuracy[i]) for i in order if accuracy[i] < 1.0]
@@ -88,3 +79,21 @@ class SegmentationTask:
         return Moment(f'{self.images[i].path.name}: {accuracy:.1%} of the pixels are right', [
             Panel('picture', '', rgb), Panel('true', '', blend_mask(rgb, truth)),
             Panel('found', '', blend_mask(rgb, known))])
+
+
+class SegmentationTask(MaskComparison):
+    """A segmenter on a data set."""
+
+    def __init__(self, model: SegmenterModel, dataset: SegmentationDataset, seed: int) -> None:
+        super().__init__(dataset.images, dataset.class_names, seed)
+        self._model = model
+
+    def predict(self, rgb: Pixels) -> Mask:
+        """Return the (H, W) class ids."""
+        return self._model.predict([rgb])[0].ids
+
+    def confidence(self, rgb: Pixels) -> tuple[str, Callable[[Pixels], float]]:
+        """Return a function that gives the share of pixels with the class they have here."""
+        whole = self.predict(rgb)
+        return ('share of pixels that keep their class',
+                lambda picture: float(np.mean(self.predict(picture) == whole)))

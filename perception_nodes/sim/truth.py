@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.geometry import inverse
+from perception_nodes.core.geometry import inverse, share_in_view
 from perception_nodes.sim.classes import VOID
 from perception_nodes.sim.poses import fixed_matrix, Matrix
 from perception_nodes.sim.rendering import Silhouettes, View
 from perception_nodes.sim.scene import Scene, Shape, shape_extent
 
-_GRID = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 7)] * 3), axis=-1).reshape(-1, 3)
 MIN_AREA_PX = 100  # smaller ones are marked as to be ignored
 
 
@@ -126,15 +125,8 @@ def bounding_box(shapes: Sequence[Shape], map_from_thing: Matrix) -> Box3d:
 
 def inside_fraction(box: Box3d, view: View) -> float:
     """Return the share of a box's volume that lies in front of a camera's pixels."""
-    points = (_GRID * box.size_m) @ box.map_from_box[:3, :3].T + box.map_from_box[:3, 3]
-    camera_from_map = inverse(view.map_from_camera)
-    seen = points @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
-    ahead = seen[seen[:, 2] > 0.0]
-    lens = view.intrinsics
-    u = lens.fx * ahead[:, 0] / ahead[:, 2] + lens.cx
-    v = lens.fy * ahead[:, 1] / ahead[:, 2] + lens.cy
-    inside = ((u > -0.5) & (u < lens.width - 0.5) & (v > -0.5) & (v < lens.height - 0.5))
-    return float(np.count_nonzero(inside)) / len(points)
+    camera_from_box = inverse(view.map_from_camera) @ box.map_from_box
+    return share_in_view(camera_from_box, box.size_m, view.intrinsics)
 
 
 def _tight_boxes(things: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:
