@@ -90,6 +90,7 @@ setup(
         'opencv-python-headless>=4.6',
         'PyYAML>=6.0',
         'rosbags>=0.11,<0.12',
+        'scipy>=1.11',
         'tqdm>=4.66',
         'zstandard>=0.20',
     ],

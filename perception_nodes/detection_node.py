@@ -20,6 +20,7 @@ from perception_nodes.core.keypoints import locate_keypoints
 from perception_nodes.core.localization import locate, warm_up
 from perception_nodes.core.node_params import DetectionNodeParams
 from perception_nodes.core.overlay import draw_detections
+from perception_nodes.core.tracking import ObjectTracker
 from perception_nodes.core.transforms import TransformError
 from perception_nodes.core.types import Detections, RgbdFrame
 from perception_nodes.ros.inference_node import InferenceNode, LATCHED
@@ -34,7 +35,8 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
     Finds objects in the colour image, and with depth or a ground plane also in space.
 
     Publishes ``~/detections``, ``~/detections_3d`` with ``~/markers``, ``~/label_info`` and
-    ``~/debug_image``; ``~/instances`` and ``~/keypoints`` where the model gives them.
+    ``~/debug_image``; ``~/instances`` and ``~/keypoints`` where the model gives them. With
+    ``track`` the ids of all of them are those of objects followed from image to image.
     """
 
     Params = DetectionNodeParams
@@ -54,7 +56,10 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         p = self.params
         entry = p.entry('detection', self.get_parameter('use_sim_time').value)
         detector = detector_for(entry.task, load_model(
-            entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
+            entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p,
+            p.track_weak_score if p.track else 1.0)
+        # one per camera: the ids of each depend on its own images alone
+        self.trackers = {camera: ObjectTracker(p) for camera in self.detections if p.track}
         self.instances = self.create_camera_outputs(Image, 'instances') \
             if detector.gives_masks else {}
         self.keypoints = self.create_camera_outputs(MarkerArray, 'keypoints') \
@@ -90,10 +95,18 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         self.core.params = self.params
         self.announce()
 
+    def reset(self) -> None:
+        """Follow nothing across a jump of time."""
+        for tracker in self.trackers.values():
+            tracker.reset()
+
     def process(self, frames: Mapping[str, RgbdFrame]) -> None:
         """Detect in the newest image of each camera."""
         results = self.core.detect([frame.rgb for frame in frames.values()])
         for (camera, frame), found in zip(frames.items(), results, strict=True):
+            if self.trackers:
+                found = self.trackers[camera].step(
+                    found, frame.stamp_ns, self.core.is_confident(found))
             header = header_to_msg(frame.stamp_ns, frame.frame_id)
             self.detections[camera].publish(detections_to_msg(found, header))
             if found.masks is not None:

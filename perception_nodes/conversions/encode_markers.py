@@ -48,23 +48,27 @@ def boxes_to_markers_msg(
     """
     Convert boxes in space to translucent cubes, each with its name and its measured size.
 
-    The text reads ``can 0.066±0.002 x 0.066±0.003 x 0.122±0.001 m``: length, width and height,
-    each with its standard deviation where that is known.
+    The text reads ``can #7 0.066±0.002 x 0.066±0.003 x 0.122±0.001 m``: length, width and height,
+    each with its standard deviation where that is known. A marker's ``id`` is that of the object,
+    or its row where objects have none.
     """
     markers = [_clearing(header)]
     deviations = boxes.size_stds_m
-    for i, (center, rotation, size, class_id) in enumerate(zip(
-            boxes.centers_m, boxes.rotations, boxes.sizes_m, boxes.class_ids.tolist(),
+    tracked = boxes.object_ids is not None
+    ids = range(len(boxes)) if boxes.object_ids is None else boxes.object_ids.tolist()
+    for i, (center, rotation, size, class_id, number) in enumerate(zip(
+            boxes.centers_m, boxes.rotations, boxes.sizes_m, boxes.class_ids.tolist(), ids,
             strict=True)):
-        cube = _marker(header, 'boxes', i, Marker.CUBE, colour_of(class_id), opacity=0.35)
+        cube = _marker(header, 'boxes', number, Marker.CUBE, colour_of(class_id), opacity=0.35)
         cube.pose.position = _point(center)
         o = cube.pose.orientation
         o.x, o.y, o.z, o.w = quaternion_xyzw(rotation)
         cube.scale.x, cube.scale.y, cube.scale.z = size.tolist()
-        text = _marker(header, 'sizes', i, Marker.TEXT_VIEW_FACING, colour_of(class_id))
+        text = _marker(header, 'sizes', number, Marker.TEXT_VIEW_FACING, colour_of(class_id))
         text.pose.position = _point(center)
         text.scale.z = _LETTER_M
-        text.text = f'{class_names.get(class_id, class_id)} ' + ' x '.join(
+        name = class_names.get(class_id, class_id)
+        text.text = (f'{name} #{number} ' if tracked else f'{name} ') + ' x '.join(
             f'{side:.3f}' if deviations is None else f'{side:.3f}±{deviations[i, k]:.3f}'
             for k, side in enumerate(size.tolist())) + ' m'
         markers += [cube, text]

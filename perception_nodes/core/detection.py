@@ -61,14 +61,19 @@ class ObjectDetector:
     """
     A detector model and what is kept of its boxes.
 
+    :param weak_score: Boxes from this score on are found too, where the parameters ask for more;
+        :meth:`is_confident` tells them apart. For trackers.
     :raises ValueError: If the parameters name a class that the model does not know.
     """
 
     gives_masks = False
     gives_keypoints = False
 
-    def __init__(self, model: DetectorModel, params: DetectionParams) -> None:
+    def __init__(
+        self, model: DetectorModel, params: DetectionParams, weak_score: float = 1.0
+    ) -> None:
         self.model = model
+        self._weak_score = weak_score
         self.params = params
 
     @property
@@ -78,8 +83,10 @@ class ObjectDetector:
 
     @params.setter
     def params(self, params: DetectionParams) -> None:
-        self._lowest_scores = lowest_scores(params, self.model.class_names)
-        self._params = params
+        lowest = lowest_scores(params, self.model.class_names)
+        weak = np.minimum(lowest, np.float32(self._weak_score))
+        self._lowest_scores, self._params = lowest, params
+        self._lowest_found = np.where(np.isinf(lowest), lowest, weak)
 
     def detect(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """
@@ -93,8 +100,12 @@ class ObjectDetector:
 
     def select(self, found: Detections) -> npt.NDArray[np.int64]:
         """Return the rows of what a model found that the parameters ask for, best first."""
-        rows = np.flatnonzero(found.scores >= self._lowest_scores[found.class_ids])
+        rows = np.flatnonzero(found.scores >= self._lowest_found[found.class_ids])
         return np.asarray(rows[self._best(found[rows])])
+
+    def is_confident(self, found: Detections) -> npt.NDArray[np.bool_]:
+        """Return (N,) whether the score of each box is one that the parameters ask for."""
+        return np.asarray(found.scores >= self._lowest_scores[found.class_ids])
 
     def _best(self, found: Detections) -> npt.NDArray[np.int64]:
         if not self.model.needs_suppression:

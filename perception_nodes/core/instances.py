@@ -20,8 +20,10 @@ class InstanceDetector(ObjectDetector):
 
     model: InstanceModel
 
-    def __init__(self, model: InstanceModel, params: DetectionParams) -> None:
-        super().__init__(model, params)
+    def __init__(
+        self, model: InstanceModel, params: DetectionParams, weak_score: float = 1.0
+    ) -> None:
+        super().__init__(model, params, weak_score)
         self.gives_masks = model.has_masks
         self.gives_keypoints = model.keypoints > 0
 
@@ -45,11 +47,13 @@ class InstanceDetector(ObjectDetector):
         return replace(found, keypoints=keypoints)
 
 
-def detector_for(task: str, model: DetectorModel, params: DetectionParams) -> ObjectDetector:
+def detector_for(
+    task: str, model: DetectorModel, params: DetectionParams, weak_score: float = 1.0
+) -> ObjectDetector:
     """Return the detector of a model by its manifest's task, ``detection`` or ``instances``."""
     if task == 'instances':
-        return InstanceDetector(cast(InstanceModel, model), params)
-    return ObjectDetector(model, params)
+        return InstanceDetector(cast(InstanceModel, model), params, weak_score)
+    return ObjectDetector(model, params, weak_score)
 
 
 def instance_image(masks: Masks, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

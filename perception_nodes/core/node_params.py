@@ -10,6 +10,7 @@ from perception_nodes.core.detection import DetectionParams
 from perception_nodes.core.detection_3d import Detection3DParams
 from perception_nodes.core.grasping import GraspParams
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.tracking import TrackingParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ class NodeParams(LifecycleParams):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionNodeParams(Detection3DParams, DetectionParams):
-    """Parameters of the detection node: boxes in the image, and boxes in space."""
+class DetectionNodeParams(TrackingParams, Detection3DParams, DetectionParams):
+    """Parameters of the detection node: boxes in the image, in space, and their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

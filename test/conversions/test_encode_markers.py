@@ -51,3 +51,14 @@ def test_boxes_wear_their_size_and_its_deviation(stds, text):
     assert cube.pose.position.z == 3.0
     assert words.text == text
     assert words.header == HEADER
+
+
+def test_markers_of_tracked_objects_have_their_ids():
+    boxes = Detections3D(
+        np.zeros((2, 3)), np.stack([np.eye(3)] * 2), np.ones((2, 3)), np.zeros((2, 6, 6)),
+        np.ones(2, np.float32), np.array([9, 9]), np.arange(2), ('depth',) * 2,
+        object_ids=np.array([41, 7]))
+    markers = boxes_to_markers_msg(boxes, {9: 'can'}, HEADER).markers[1:]
+    assert [(m.ns, m.id) for m in markers] == [
+        ('boxes', 41), ('sizes', 41), ('boxes', 7), ('sizes', 7)]
+    assert markers[3].text == 'can #7 1.000 x 1.000 x 1.000 m'
