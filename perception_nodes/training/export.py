@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.manifest import ModelInput, read_manifest
 from perception_nodes.evaluation.results import commit
+from perception_nodes.training.onnx_graph import simplify
 import torch
 from torch import nn
 import yaml
@@ -23,9 +24,9 @@ import yaml
 log = logging.getLogger(__name__)
 
 _OPSET = 17
-_LEAST_VALUES = 64  # small tensors hold strides and limits that must stay exact
 _MANIFEST = 'manifest.yaml'
 _LARGEST_DROP = 0.01  # of a score, by 16-bit weights and the way through the nodes' code
+_LARGEST_DIFFERENCE = 1e-3  # of what a network answers, before its weights lose bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +51,12 @@ class Trained:
 
 def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Path) -> None:
     """
-    Write a network for one image as ONNX, batch norms folded, large weights in 16 bits.
-
-    It still computes in 32 bits: each large tensor is cast when the file is loaded.
+    Write a network for one image as ONNX, batch norms and padding folded, weights in 16 bits.
 
     :param size: Width and height of its input, pixels.
     :param output: Name of its output.
+    :raises ValueError: If the file does not compute what the network does.
     """
-    import onnx
-
     draft = file.with_name(f'.{file.name}.part')
     image = torch.zeros(1, 3, size[1], size[0])
     with warnings.catch_warnings():  # that sizes become constants is what is wanted
@@ -66,31 +64,9 @@ def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Pa
         torch.onnx.export(
             network.eval().cpu(), (image,), str(draft), dynamo=False, opset_version=_OPSET,
             input_names=['image'], output_names=[output])
-    model = onnx.load(str(draft))
-    halve_weights(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(draft))
+    _check_answers(network, draft, size)
+    simplify(draft)
     os.replace(draft, file)
-
-
-def halve_weights(model: Any) -> None:
-    """Keep the large float32 weights of an ONNX model as float16 with a cast, in place."""
-    from onnx import helper, numpy_helper, TensorProto
-
-    casts, kept = [], []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if not _fits_half(values):
-            kept.append(weight)
-            continue
-        half = f'{weight.name}_half'
-        kept.append(numpy_helper.from_array(values.astype(np.float16), half))
-        casts.append(helper.make_node('Cast', [half], [weight.name], to=TensorProto.FLOAT))
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def onnx_difference(network: nn.Module, file: Path, images: npt.NDArray[np.float32]) -> float:
@@ -121,6 +97,18 @@ def export_safetensors(network: nn.Module, file: Path) -> None:
     draft = file.with_name(f'.{file.name}.part')
     save_file(state, str(draft))
     os.replace(draft, file)
+
+
+def _check_answers(network: nn.Module, file: Path, size: tuple[int, int]) -> None:
+    """Refuse a file, its weights still in 32 bits, that answers noise otherwise."""
+    noise = np.random.default_rng(0).standard_normal((1, 3, size[1], size[0]), np.float32)
+    with torch.inference_mode():
+        scale = float(network(torch.from_numpy(noise)).abs().max())
+    difference = onnx_difference(network, file, noise)
+    if not difference <= _LARGEST_DIFFERENCE * scale:
+        raise ValueError(
+            f'the ONNX file answers {difference:.2g} otherwise than the network, whose answers '
+            f'reach {scale:.2g}; it must not be used: report this as a bug')
 
 
 def check_scores(trained: Mapping[str, float], exported: Mapping[str, float],
@@ -181,12 +169,6 @@ def publish(trained: Trained, file: Path) -> None:
 def command_line() -> str:
     """Return what the user typed, with the program's name alone in front."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _fits_half(values: npt.NDArray[Any]) -> bool:
-    # casting must neither overflow nor touch what is no weight
-    return bool(values.dtype == np.float32 and values.size >= _LEAST_VALUES
-                and np.abs(values).max() < np.finfo(np.float16).max)
 
 
 def _entry(trained: Trained, file: Path) -> dict[str, Any]:

@@ -82,12 +82,10 @@ def _constants(graph):  # type: ignore[no-untyped-def]
     """Return every constant by the name it is used by, also those stored in half precision."""
     from onnx import numpy_helper
 
-    found = {}
+    found = {weight.name: torch.from_numpy(numpy_helper.to_array(weight).copy())
+             for weight in graph.initializer}
     for node in graph.node:
-        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
-            found[node.output[0]] = torch.from_numpy(
-                numpy_helper.to_array(node.attribute[0].t).copy())
-        elif node.op_type == 'Cast' and node.input[0] in found:
+        if node.op_type == 'Cast' and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]].float()
     return found
 
@@ -99,7 +97,7 @@ def _folded(node, readers, constants):  # type: ignore[no-untyped-def]
     # the way around a block may be added before the offset
     while True:
         node = readers[node.output[0]]
-        value = next((constants[name] for name in node.input if name in constants), None)
+        value = next((constants[name].flatten() for name in node.input if name in constants), None)
         if node.op_type == 'Mul' and value is not None:
             scale = scale * value
         elif node.op_type == 'Add' and value is not None:
