@@ -10,6 +10,7 @@ EXECUTABLES = {
     'classification_node': 'perception_nodes.classification_node:main',
     'detection_node': 'perception_nodes.detection_node:main',
     'grasp_node': 'perception_nodes.grasp_node:main',
+    'navigation_node': 'perception_nodes.navigation_node:main',
     'obstacle_map_node': 'perception_nodes.obstacle_map_node:main',
     'segmentation_node': 'perception_nodes.segmentation_node:main',
     'simulation_node': 'perception_nodes.simulation_node:main',

@@ -27,10 +27,14 @@ class LatestSlots(Generic[T]):
             self._ready.notify()
         return displaced
 
-    def take(self) -> dict[str, T]:
-        """Wait for items and return them by producer; return nothing once closed."""
+    def take(self, timeout_s: float | None = None) -> dict[str, T]:
+        """
+        Wait for items and return them by producer; return nothing once closed.
+
+        :param timeout_s: After which nothing is returned, too; None waits for ever.
+        """
         with self._ready:
-            self._ready.wait_for(lambda: self._items or self._closed)
+            self._ready.wait_for(lambda: self._items or self._closed, timeout_s)
             items, self._items = self._items, {}
             return {} if self._closed else items
 

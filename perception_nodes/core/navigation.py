@@ -35,10 +35,13 @@ _STATE_SIZE = 13  # numbers behind the ranges
 class NavigationState(Enum):
     """What the robot is doing about its goal."""
 
+    IDLE = 'idle'  # no goal yet
     MOVING = 'moving'
     REACHED = 'reached'
     BLOCKED = 'blocked'
-    STALE = 'stale'
+    STALE = 'stale'  # an input does not come; the goal is kept
+    NO_TRANSFORM = 'no_transform'  # a frame is not known; the goal is kept
+    CANCELLED = 'cancelled'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,9 @@ class NavigationParams(SafetyParams):
         1, 'Scans that a policy sees at once, the newest and those before it.', ge=1, le=8)
     reach_m: float = param(
         5.0, 'Farthest range that a policy sees.', unit='m', ge=0.5, le=50.0)
+    decision_ms: float = param(
+        100.0, 'Time between two decisions of the policy, as in its training; commands in between '
+        'repeat the last one, guarded anew.', unit='ms', ge=10.0, le=1000.0)
     goal_tolerance_m: float = param(
         0.3, 'Distance of base_link from the goal at which it is reached.', unit='m', ge=0.01,
         le=10.0)
@@ -96,6 +102,11 @@ class NavigationObservation:
     def sees_behind(self) -> bool:
         """Return whether the newest scan covers what is behind the robot."""
         return bool(covers_behind(self.ranges_m[0]))
+
+    @property
+    def sees_ahead(self) -> bool:
+        """Return whether the newest scan covers what is ahead of the robot."""
+        return bool(covers_behind(np.roll(self.ranges_m[0], self.ranges_m.shape[1] // 2)))
 
     def vector(self) -> npt.NDArray[np.float32]:
         """Return what a network takes; :func:`observation_vectors` says in which order."""
@@ -184,11 +195,16 @@ class ObservationBuilder:
         """Forget the scans, as after a jump in time."""
         self._stack.clear()
 
-    def add(self, scan: LaserRanges, base_from_laser: npt.NDArray[np.float64]) -> None:
+    def add(
+        self, scan: LaserRanges, base_from_laser: npt.NDArray[np.float64], *,
+        replace: bool = False,
+    ) -> None:
         """
         Take the newest scan.
 
         :param base_from_laser: (4, 4); a laser may be turned, offset or upside down.
+        :param replace: Put it in the place of the last one, because the policy has not yet been
+            asked since.
         :raises ValueError: If the scan has no beam, its angles or limits are no numbers, or the
             laser leans.
         """
@@ -207,7 +223,15 @@ class ObservationBuilder:
         self._points = points[:n]
         if not self._stack:
             self._stack.extend([sectors] * self._params.stacked_scans)
-        self._stack.appendleft(sectors)
+        if replace:
+            self._stack[0] = sectors
+        else:
+            self._stack.appendleft(sectors)
+
+    @property
+    def is_blind(self) -> bool:
+        """Return whether no beam of the newest scan has a reading."""
+        return bool(self._stack) and bool(np.isnan(self._stack[0]).all())
 
     def observe(
         self, goal_xy_m: tuple[float, float], velocity: VelocityCommand,
@@ -250,15 +274,20 @@ class Navigator:
     ) -> None:
         self._policy, self._params = policy, params
         self._safety = SafetyLayer(params) if guarded else None
-        self._recovery = Recovery(params)
-        self._memory: Any = None
-        self._state = NavigationState.MOVING
+        self.start()
 
     def start(self) -> None:
         """Begin with a new goal."""
-        self._memory = None
+        self._memory: Any = None
+        self._wanted, self._decided_s = VelocityCommand(), -math.inf
         self._state = NavigationState.MOVING
+        self._why_blocked = ''
         self._recovery = Recovery(self._params)
+
+    def is_due(self, time_s: float) -> bool:
+        """Return whether the policy decides anew in the step of this time."""
+        p = self._params  # steps may be late, but not by half a period
+        return time_s - self._decided_s >= (p.decision_ms - 0.5 * p.period_ms) / 1e3
 
     def stale(self, reason: str) -> NavigationStep:
         """Stop, because an input does not come; the goal is kept."""
@@ -280,24 +309,32 @@ class Navigator:
                 self._state = NavigationState.REACHED
             elif self._recovery.is_exhausted:
                 self._state = NavigationState.BLOCKED
+                self._why_blocked = _why_blocked(observation)
         if self._state is not NavigationState.MOVING:
-            reason = '' if self._state is NavigationState.REACHED else 'no way out was found'
             if self._safety is not None:
-                self._safety.stop(reason)
-            return NavigationStep(VelocityCommand(), self._state, reason)
+                self._safety.stop(self._why_blocked)
+            return NavigationStep(VelocityCommand(), self._state, self._why_blocked)
         if not age_ms <= self._params.stale_after_ms:
             return self.stale(f'inputs are {age_ms:.0f} ms old, more than '
                               f'{self._params.stale_after_ms:.0f} ms')
-        wanted, self._memory = self._policy.act(observation, self._memory)
-        freeing = self._recovery.command(observation, time_s)
-        if freeing is not None:
-            wanted = freeing
+        if self.is_due(time_s):
+            self._wanted, self._memory = self._policy.act(observation, self._memory)
+            self._decided_s = time_s
+        wanted = self._recovery.command(observation, time_s) or self._wanted
         if self._safety is None:
             return NavigationStep(wanted, NavigationState.MOVING)
         guarded = self._safety.guard(
             wanted, observation.points_m, observation.velocity,
-            sees_behind=observation.sees_behind)
+            sees_behind=observation.sees_behind, sees_ahead=observation.sees_ahead)
         return NavigationStep(guarded.command, NavigationState.MOVING, guarded.reason)
+
+
+def _why_blocked(observation: NavigationObservation) -> str:
+    """Return what is in the way of a robot that does not get on."""
+    off = observation.points_m - observation.goal_xy_m
+    if (np.hypot(*off.T) < observation.footprint.half_width_m).any():
+        return 'no way out was found: the goal lies in an obstacle, or at one'
+    return 'no way out was found'
 
 
 class Recovery:

@@ -19,6 +19,8 @@ _REASONS = {kernels.KEPT: '', kernels.LIMITED: 'limits of the robot',
             kernels.TURNED: 'turning away from an obstacle',
             kernels.STOPPED: 'stopped: an obstacle is in the way'}
 
+_UNSEEN = 'not ahead: the scan does not show what is there'
+
 
 @dataclass(frozen=True)
 class RobotFootprint:
@@ -128,6 +130,7 @@ class SafetyLayer:
     def guard(
         self, wanted: VelocityCommand, points_m: npt.NDArray[np.float64],
         moving: VelocityCommand, *, age_ms: float = 0.0, sees_behind: bool = True,
+        sees_ahead: bool = True,
     ) -> GuardedCommand:
         """
         Return the command to send instead of the wanted one.
@@ -136,6 +139,7 @@ class SafetyLayer:
         :param moving: Measured velocity of base_link.
         :param age_ms: Age of the oldest input: scan, odometry, transform.
         :param sees_behind: Whether the scan covers what is behind; without, nothing backs off.
+        :param sees_ahead: Whether it covers what is ahead; without, nothing drives ahead.
         """
         if not age_ms <= self._params.stale_after_ms:  # NaN is stale, too
             return self.stop(f'inputs are {age_ms:.0f} ms old, more than '
@@ -144,6 +148,9 @@ class SafetyLayer:
             return self.stop('the measured velocity is not finite')
         if not wanted.is_finite:
             return self.stop('the command of the policy is not finite')
+        unseen = not sees_ahead and wanted.linear_mps > 0.0
+        if unseen:
+            wanted = VelocityCommand(0.0, wanted.angular_rps)
         v, w, why = kernels.guarded(
             points_m, len(points_m), self._footprint,
             (moving.linear_mps, moving.angular_rps),
@@ -151,7 +158,7 @@ class SafetyLayer:
             (wanted.linear_mps, wanted.angular_rps), self._limits, self._timing,
             self._params.margin_m, sees_behind)
         self._sent = VelocityCommand(v, w)
-        return GuardedCommand(self._sent, _REASONS[why])
+        return GuardedCommand(self._sent, _UNSEEN if unseen else _REASONS[why])
 
     def stop(self, reason: str) -> GuardedCommand:
         """Return a stop, and remember it."""

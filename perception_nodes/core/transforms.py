@@ -92,6 +92,23 @@ class TransformBuffer:
             raise missing[0]
         return _matrix(pose)
 
+    def lookup_newest(
+        self, target: str, source: str
+    ) -> tuple[npt.NDArray[np.float64], int | None]:
+        """
+        Return the transform at the newest moment at which all of it is known.
+
+        :return: (4, 4) float64 ``target_from_source``, and that moment, nanoseconds; None where
+            all of it is static.
+        :raises TransformError: If the frames are not connected.
+        """
+        with self._changed:
+            between = set(self._ancestors(source)) ^ set(self._ancestors(target))
+            newest = [self._links[frame].newest_ns for frame in between if frame in self._links]
+            moving = [stamp_ns for stamp_ns in newest if stamp_ns is not None]
+            stamp_ns = min(moving, default=None)
+            return _matrix(self._lookup(target, source, stamp_ns or 0)), stamp_ns
+
     def _add(self, transform: StampedTransform, static: bool) -> None:
         link = self._links.get(transform.child)
         if link is not None and link.jumps_back(transform.stamp_ns) and not static:
@@ -176,6 +193,11 @@ class _Link:
         self.static = static
         self._stamps: list[int] = []  # ascending, nanoseconds
         self._poses: list[Pose] = []
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Return the newest stamp; None where it does not matter."""
+        return None if self.static else self._stamps[-1]
 
     def jumps_back(self, stamp_ns: int) -> bool:
         if self.static:

@@ -26,6 +26,7 @@ NODE_TYPES = {
     'classification': 'perception_nodes.classification_node:ClassificationNode',
     'detection': 'perception_nodes.detection_node:DetectionNode',
     'grasp': 'perception_nodes.grasp_node:GraspNode',
+    'navigation': 'perception_nodes.navigation_node:NavigationNode',
     'obstacle_map': 'perception_nodes.obstacle_map_node:ObstacleMapNode',
     'segmentation': 'perception_nodes.segmentation_node:SegmentationNode',
     'simulation': 'perception_nodes.simulation_node:SimulationNode',

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 import signal
+import socket
 import sys
+import threading
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -11,6 +13,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.utilities import ok, try_shutdown
 
 
@@ -23,6 +26,14 @@ class Worker(Protocol):
 
     def halt(self) -> None:
         """Stop, and wait until nothing is published any more."""
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """A node that moves something."""
+
+    def stop_robot(self) -> None:
+        """Publish a stop, and nothing after it."""
 
 
 def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None) -> None:
@@ -47,6 +58,9 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         executor = SingleThreadedExecutor()
         for node in nodes:
             executor.add_node(node)
+        movers = [node for node in nodes if isinstance(node, Mover)]
+        if movers:
+            _stop_before_shutdown(movers)
         for worker in _workers(nodes):
             worker.start()
         # timers that run out together wake the executor once, which costs more than they do
@@ -82,6 +96,29 @@ def spin(executor: SingleThreadedExecutor) -> None:
         except Exception as error:
             get_logger('perception_nodes').error(
                 f'a callback failed: {error}', throttle_duration_sec=5.0)
+
+
+def _stop_before_shutdown(movers: Sequence[Mover]) -> None:
+    """
+    Let robots be stopped when the process is told to end, while that can still be published.
+
+    The handlers of rclpy end the context at once; in their place a thread hears of the signal.
+    """
+    uninstall_signal_handlers()
+    hear, tell = socket.socketpair()
+    tell.setblocking(False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)  # else it would not be told
+    signal.set_wakeup_fd(tell.fileno())
+
+    def end() -> None:
+        with tell:  # it lives as long as the thread
+            hear.recv(1)
+            for mover in movers:
+                mover.stop_robot()
+            try_shutdown()
+
+    threading.Thread(target=end, name='end', daemon=True).start()
 
 
 def _workers(nodes: Sequence[Node]) -> list[Worker]:
