@@ -18,6 +18,8 @@ TRAININGS = {
                      'SegNet, FCN or a small segmenter, on pictures with masks'),
     'scene': ('perception_nodes.cli.train_scene',
               "the simulator's detector and segmenter, together"),
+    'navigation': ('perception_nodes.cli.train_navigation',
+                   'a policy that drives to goals by ranges, by reinforcement'),
     'yolo': ('perception_nodes.cli.train_yolo', "a YOLO, with ultralytics' trainer (AGPL-3.0)"),
 }
 

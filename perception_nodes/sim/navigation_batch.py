@@ -19,6 +19,7 @@ from perception_nodes.sim.navigation_worlds import NavigationWorld
 _FIELD_REACH_M = 0.6  # clearance is not looked for farther away
 _PREFER_CLEARANCE_M = 0.5  # beside this, ways through narrow places count as longer
 _NARROW_WEIGHT = 1.5
+_WAY_CELLS = 8  # from a robot to the place on its way that a critic is told of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +292,12 @@ class RobotBatch:
         out = np.empty(len(self.outcomes))
         kernels.remaining(self.packed, self.robots, rows, out)
         return out[rows]
+
+    def ways(self) -> npt.NDArray[np.float64]:
+        """Return the (N, 2) cosines and sines of where the ways to the goals lead, as above."""
+        out = np.empty((len(self.outcomes), 2))
+        kernels.ways(self.packed, self.robots, np.arange(len(out)), _WAY_CELLS, out)
+        return out
 
     def room_m(self) -> npt.NDArray[np.float64]:
         """Return the (N,) distances of the nearest seen obstacle from the footprint's edge."""

@@ -9,8 +9,8 @@ from gymnasium.vector.utils import batch_space
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.navigation import NavigationParams, observation_size
+from perception_nodes.core.navigation_rules import commands_of
 from perception_nodes.core.params import param
-from perception_nodes.core.safety import VelocityLimits
 from perception_nodes.sim import navigation_kernels as kernels
 from perception_nodes.sim.navigation_batch import RobotBatch, SensorParams
 from perception_nodes.sim.navigation_worlds import (
@@ -51,6 +51,8 @@ class NavigationEnvParams(SensorParams):
     near_m: float = param(
         0.15, 'Room around the footprint that is left free of cost.', unit='m', ge=0.01, le=1.0)
     turn_cost: float = param(0.01, 'Of each change of the turn by 1 rad/s.', ge=0.0)
+    stopped_cost: float = param(
+        1.0, 'Of each second in which the safety layer takes away the full speed.', ge=0.0)
     goal_reward: float = param(10.0, 'For reaching the goal.', ge=0.0)
     collision_cost: float = param(10.0, 'Of touching anything.', ge=0.0)
 
@@ -79,8 +81,9 @@ class NavigationVectorEnv(VectorEnv):
     **Reward** of a step: ``progress_reward`` times the way gained (metres, at most 0.3 either
     way), less ``second_cost`` times the period, less ``near_cost`` times the period times how
     deep the nearest seen range is inside ``near_m`` around the footprint (0 to 1), less
-    ``turn_cost`` times the change of the turn command, plus ``goal_reward`` or less
-    ``collision_cost`` at the end.
+    ``turn_cost`` times the change of the turn command, less ``stopped_cost`` times the period
+    times the share of the full speed that the safety layer takes away, plus ``goal_reward`` or
+    less ``collision_cost`` at the end.
 
     **End**: terminated at the goal (the world's tolerance) or on a collision; truncated after
     ``longest_s``. With ``AutoresetMode.SAME_STEP`` the next episode begins in the same step: the
@@ -115,6 +118,8 @@ class NavigationVectorEnv(VectorEnv):
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, count)
         self.action_space = batch_space(self.single_action_space, count)
+        # rows of the batch's worlds that new episodes are drawn from: a curriculum narrows it
+        self.drawn_worlds = np.arange(len(worlds))
         self._live = np.arange(count)
         self._seeds = np.zeros(count, np.int64)
         self._episodes = np.zeros(count, np.int64)
@@ -144,12 +149,15 @@ class NavigationVectorEnv(VectorEnv):
     ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Drive one period: observations, rewards, terminations, truncations and infos."""
         commands = commands_of(np.asarray(actions, np.float64), self.robot.limits)
+        before = self.batch.robots.sent[:, 0].copy()
+        taken = np.zeros(self.num_envs)
         if self.params.guarded:
+            wanted_mps = commands[:, 0]
             commands = self.batch.guard(self._live, commands)
-        before_rps = self.batch.robots.sent[:, 0, 1].copy()
+            taken = self._taken(wanted_mps, before[:, 0], commands[:, 0])
         self.batch.advance(self._live, commands)
         outcomes = self.batch.outcomes.copy()
-        rewards = self._rewards(commands[:, 1] - before_rps, outcomes)
+        rewards = self._rewards(commands[:, 1] - before[:, 1], taken, outcomes)
         terminated = (outcomes == kernels.REACHED) | (outcomes == kernels.COLLIDED)
         truncated = outcomes == kernels.TIMED_OUT
         observations = self.batch.observations()
@@ -164,11 +172,17 @@ class NavigationVectorEnv(VectorEnv):
             observations = self.batch.observations()
         return observations, rewards, terminated, truncated, infos
 
+    def memory(self) -> list[Array]:
+        """Return all arrays that change as episodes go on; writing into them sets the state."""
+        batch = self.batch
+        return [*batch.robots, batch.ranges_m, batch.sectors_m, batch.outcomes, self._seeds,
+                self._episodes, self._left_m]
+
     def _begin(self, row: int) -> None:
         """Draw the next episode of one robot."""
         rng = np.random.default_rng([int(self._seeds[row]), int(self._episodes[row])])
         self._episodes[row] += 1
-        world = int(rng.integers(len(self.batch.worlds)))
+        world = int(self.drawn_worlds[rng.integers(len(self.drawn_worlds))])
         self.batch.place(row, world, rng)
         if rng.random() < self.params.anywhere:
             self._place_anywhere(row, world, rng)
@@ -190,14 +204,22 @@ class NavigationVectorEnv(VectorEnv):
                 return
         self.batch.place(row, world, rng)
 
-    def _rewards(self, turned_rps: Array, outcomes: Array) -> Array:
+    def _taken(self, wanted_mps: Array, before_mps: Array, driven_mps: Array) -> Array:
+        """Return the (N,) shares of the full speed that more than the limits took away."""
+        limits = self.robot.limits
+        step_mps = limits.acceleration_mps2 * self.robot.period_ms / 1e3
+        possible = np.clip(wanted_mps, before_mps - step_mps, before_mps + step_mps)
+        return np.asarray(np.abs(possible - driven_mps) / limits.ahead_mps)
+
+    def _rewards(self, turned_rps: Array, taken: Array, outcomes: Array) -> Array:
         p, period_s = self.params, self.robot.period_ms / 1e3
         left_m = self._ways_left(self._live)
         gained_m = np.clip(self._left_m - left_m, -_FARTHEST_STEP_M, _FARTHEST_STEP_M)
         self._left_m = left_m
         near = np.clip(1.0 - self.batch.room_m() / p.near_m, 0.0, 1.0)
         return np.asarray(
-            p.progress_reward * gained_m - period_s * (p.second_cost + p.near_cost * near)
+            p.progress_reward * gained_m
+            - period_s * (p.second_cost + p.near_cost * near + p.stopped_cost * taken)
             - p.turn_cost * np.abs(turned_rps) + p.goal_reward * (outcomes == kernels.REACHED)
             - p.collision_cost * (outcomes == kernels.COLLIDED))
 
@@ -245,16 +267,3 @@ def observation_space(robot: NavigationParams) -> gymnasium.spaces.Box:
     high = np.full(observation_size(robot), _LARGEST_STATE, np.float32)
     high[:robot.stacked_scans * robot.sectors] = 1.0
     return gymnasium.spaces.Box(-high, high)
-
-
-def commands_of(actions: Array, limits: VelocityLimits) -> Array:
-    """
-    Return speeds ahead and turns of actions.
-
-    :param actions: (N, 2) in [-1, 1]; what is beyond is cut off.
-    :return: (N, 2) m/s and rad/s.
-    """
-    actions = np.clip(actions, -1.0, 1.0)
-    span = limits.ahead_mps + limits.back_mps
-    return np.stack([(actions[:, 0] + 1.0) / 2.0 * span - limits.back_mps,
-                     actions[:, 1] * limits.turn_rps], axis=1)

@@ -388,14 +388,44 @@ def distances_to(clearances, blocked, wide, weight, row, column, cell_m):  # typ
 def remaining(worlds, robots, live, out):  # type: ignore[no-untyped-def]
     """Look up how far each live robot has to go, (N,) metres, between the cells' middles."""
     for i in live:
-        w = robots.world[i]
-        x0, y0 = worlds.field_grids[w, 0], worlds.field_grids[w, 1]
-        nx, ny = int(worlds.field_grids[w, 2]), int(worlds.field_grids[w, 3])
-        first = int(worlds.field_grids[w, 4])
-        at_x = min(max((robots.pose[i, 0] - x0) / FIELD_M - 0.5, 0.0), nx - 1.001)
-        at_y = min(max((robots.pose[i, 1] - y0) / FIELD_M - 0.5, 0.0), ny - 1.001)
+        at_x, at_y, nx, ny, first = _in_field(worlds, robots, i)
         column, row = int(at_x), int(at_y)
         a, b = at_x - column, at_y - row
         k = first + row * nx + column
         out[i] = ((worlds.fields[k] * (1.0 - a) + worlds.fields[k + 1] * a) * (1.0 - b)
                   + (worlds.fields[k + nx] * (1.0 - a) + worlds.fields[k + nx + 1] * a) * b)
+
+
+@njit(cache=True)
+def ways(worlds, robots, live, cells, out):  # type: ignore[no-untyped-def]
+    """
+    Look up where the way to the goal leads from each live robot.
+
+    :param cells: How many cells ahead on the way is aimed at.
+    :param out: (N, 2) cosine and sine of the bearing, overwritten for the live ones.
+    """
+    for i in live:
+        at_x, at_y, nx, ny, first = _in_field(worlds, robots, i)
+        column, row = int(at_x + 0.5), int(at_y + 0.5)
+        for _ in range(cells):
+            best = worlds.fields[first + row * nx + column]
+            to_column, to_row = column, row
+            for r in range(max(row - 1, 0), min(row + 2, ny)):
+                for c in range(max(column - 1, 0), min(column + 2, nx)):
+                    if worlds.fields[first + r * nx + c] < best:
+                        best = worlds.fields[first + r * nx + c]
+                        to_column, to_row = c, r
+            column, row = to_column, to_row
+        bearing = np.arctan2(row - at_y, column - at_x) - robots.pose[i, 2]
+        out[i, 0], out[i, 1] = np.cos(bearing), np.sin(bearing)
+
+
+@njit(cache=True, inline='always')
+def _in_field(worlds, robots, i):  # type: ignore[no-untyped-def]
+    """Return where a robot is among the cells' middles, how many there are, and the first."""
+    w = robots.world[i]
+    nx, ny = int(worlds.field_grids[w, 2]), int(worlds.field_grids[w, 3])
+    at_x = (robots.pose[i, 0] - worlds.field_grids[w, 0]) / FIELD_M - 0.5
+    at_y = (robots.pose[i, 1] - worlds.field_grids[w, 1]) / FIELD_M - 0.5
+    return (min(max(at_x, 0.0), nx - 1.001), min(max(at_y, 0.0), ny - 1.001), nx, ny,
+            int(worlds.field_grids[w, 4]))

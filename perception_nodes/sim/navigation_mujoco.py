@@ -12,8 +12,9 @@ from perception_nodes.core.navigation import (
     NavigationParams,
     ObservationBuilder,
 )
+from perception_nodes.core.navigation_rules import commands_of
 from perception_nodes.core.types import VelocityCommand
-from perception_nodes.sim.navigation_env import commands_of, observation_space
+from perception_nodes.sim.navigation_env import observation_space
 from perception_nodes.sim.poses import yaw_of
 from perception_nodes.sim.scene import ROUND_ROBOT
 from perception_nodes.sim.simulator import Simulator, SimulatorParams

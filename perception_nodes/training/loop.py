@@ -107,9 +107,9 @@ def fit(
     run.resume()
     while run.epoch < params.epochs and not run.has_lost_patience:
         run.train_epoch()
-    task.network.load_state_dict(_loaded(folder / _BEST)['network'])
+    task.network.load_state_dict(load_whole(folder / _BEST)['network'])
     task.network.eval()
-    log.info('best of %d epochs: %s', run.epoch, _told(run.best))
+    log.info('best of %d epochs: %s', run.epoch, told(run.best))
     return {**run.best, 'cpu_s': run.cpu_s}
 
 
@@ -122,7 +122,7 @@ def scores_now(task: Task) -> str:
     """Return what the validation says of the network as it is, on the CPU, as a sentence."""
     device = choose_device('cpu', False)
     with torch.inference_mode():
-        return _told(task.validate(task.network.to(device).eval(), device))
+        return told(task.validate(task.network.to(device).eval(), device))
 
 
 class _Run:
@@ -160,7 +160,7 @@ class _Run:
         if not file.is_file():
             self._curves.begin()
             return
-        state = _loaded(file)
+        state = load_whole(file)
         if state['settings'] != self._settings:
             raise ValueError(
                 f'{self._folder} holds a training with other settings ({state["settings"]}); '
@@ -188,7 +188,7 @@ class _Run:
         row['cpu_s'] = time.process_time() - start_cpu_s
         self._curves.add(row)
         self._save()
-        log.info('%s', _told(row))
+        log.info('%s', told(row))
 
     def _steps(self, rng: np.random.Generator) -> dict[str, float]:
         task, params = self._task, self._params
@@ -237,12 +237,12 @@ class _Run:
         score = self._task.score
         if not self.best or scores[score] > self.best[score]:
             self.best = {'epoch': self.epoch, **scores}
-            _save_whole(self._folder / _BEST, {'network': network.state_dict()})
+            save_whole(self._folder / _BEST, {'network': network.state_dict()})
         return scores
 
     def _save(self) -> None:
         average = {} if self._average is None else {'average': self._average.state_dict()}
-        _save_whole(self._folder / _CHECKPOINT, {
+        save_whole(self._folder / _CHECKPOINT, {
             'settings': self._settings, 'epoch': self.epoch, 'best': self.best,
             'network': self._task.network.state_dict(),
             'optimizer': self._optimizer.state_dict(), 'scaler': self._scaler.state_dict(),
@@ -304,14 +304,14 @@ def _settings(params: LoopParams, said: Mapping[str, Any]) -> str:
     return json.dumps({**asdict(params), **said}, sort_keys=True)
 
 
-def _save_whole(file: Path, state: Mapping[str, Any]) -> None:
+def save_whole(file: Path, state: Mapping[str, Any]) -> None:
     """Write a file that is either there whole or not there."""
     draft = file.with_name(f'.{file.name}.part')
     torch.save(dict(state), draft)
     os.replace(draft, file)
 
 
-def _loaded(file: Path) -> dict[str, Any]:
+def load_whole(file: Path) -> dict[str, Any]:
     """Read one of our checkpoints without executing what is in it."""
     try:
         state: dict[str, Any] = torch.load(file, map_location='cpu', weights_only=True)
@@ -323,5 +323,5 @@ def _loaded(file: Path) -> dict[str, Any]:
     return state
 
 
-def _told(row: Mapping[str, float]) -> str:
+def told(row: Mapping[str, float]) -> str:
     return ', '.join(f'{name} {value:.4g}' for name, value in row.items())

@@ -5,11 +5,11 @@ from dataclasses import replace
 from gymnasium.utils.env_checker import check_env
 import numpy as np
 from perception_nodes.core.navigation import NavigationParams, ObservationBuilder
+from perception_nodes.core.navigation_rules import commands_of
 from perception_nodes.core.types import VelocityCommand
 from perception_nodes.sim import navigation_kernels as kernels
 from perception_nodes.sim.navigation_batch import RobotBatch, SensorParams
 from perception_nodes.sim.navigation_env import (
-    commands_of,
     NavigationEnv,
     NavigationEnvParams,
     NavigationVectorEnv,
