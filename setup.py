@@ -115,7 +115,8 @@ setup(
         'torch': ['torch>=2.6', 'torchvision>=0.21'],
         # `perception train`: curves, files of networks, and the digits to try it on
         'training': ['faster-coco-eval>=1.6', 'matplotlib>=3.8', 'onnx>=1.16', 'safetensors>=0.4',
-                     'scikit-learn>=1.4', 'tensorboard>=2.16', 'torch>=2.6', 'torchvision>=0.21'],
+                     'scikit-learn>=1.4', 'stable-baselines3>=2.6', 'tensorboard>=2.16',
+                     'torch>=2.6', 'torchvision>=0.21'],
         # AGPL-3.0, unlike this package: whoever installs it accepts that licence
         'ultralytics': ['ultralytics-opencv-headless>=8.4.190'],
         'test': ['pytest>=7', 'pytest-timeout'],
