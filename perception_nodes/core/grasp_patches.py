@@ -4,7 +4,11 @@ from numba import njit
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core import grasp_kernels as kernels
-from perception_nodes.core.grasping import distances_from_middle_m, GraspPlan
+from perception_nodes.core.grasping import (
+    distances_from_middle_m,
+    geometric_scores,
+    GraspPlan,
+)
 
 SIDE = 32  # pixels
 PIXEL_M = 0.004
@@ -15,7 +19,9 @@ _COLUMNS = (
     (kernels.TIP, 0.05), (kernels.OPENING, 0.04), (kernels.WIDTH, 0.04), (kernels.GRIP, 0.02),
     (kernels.SKEW, 0.2), (kernels.WEDGE, 0.2), (kernels.LEAN, 0.3), (kernels.BREADTH, 1.0),
     (kernels.ROOM, 0.01), (kernels.UNSEEN, 0.5), (kernels.HIDDEN, 1.0), (kernels.PALM_ROOM, 0.02))
-FEATURES = len(_COLUMNS) + 1
+MIDDLE, GEOMETRY = len(_COLUMNS), len(_COLUMNS) + 1  # the features that are no columns
+FEATURES = len(_COLUMNS) + 2
+_SUREST = 1e-6  # that the geometry may be, of 0 and 1
 
 
 def scorer_inputs(
@@ -25,7 +31,7 @@ def scorer_inputs(
     Return the patches and the features of some candidates.
 
     Columns of a patch run along the closing direction, heights are over the fingertips in units
-    of 6 cm.
+    of 6 cm. The last feature is the logit of the geometry's own score.
 
     :return: (N, CHANNELS, SIDE, SIDE) and (N, FEATURES) float32.
     """
@@ -35,8 +41,10 @@ def scorer_inputs(
              patches)
     columns, scales = zip(*_COLUMNS, strict=True)
     features = np.empty((len(rows), FEATURES), np.float32)
-    features[:, :-1] = rows[:, list(columns)] / np.array(scales, np.float32)
-    features[:, -1] = distances_from_middle_m(plan, which) / 0.05
+    features[:, :MIDDLE] = rows[:, list(columns)] / np.array(scales, np.float32)
+    features[:, MIDDLE] = distances_from_middle_m(plan, which) / 0.05
+    share = np.clip(geometric_scores(plan, which), _SUREST, 1.0 - _SUREST)
+    features[:, GEOMETRY] = np.log(share / (1.0 - share))
     return patches, np.minimum(features, np.float32(5.0))
 
 

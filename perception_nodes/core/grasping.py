@@ -26,7 +26,7 @@ from perception_nodes.core.height_map import (
 )
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.plane_objects import boxes_of_objects, objects_on_plane
-from perception_nodes.core.protocols import GraspScorer
+from perception_nodes.core.protocols import GraspFinder, GraspScorer
 from perception_nodes.core.types import CameraIntrinsics, Detections, GraspCandidates, RgbdFrame
 
 REASONS = ('usable', 'too_wide', 'not_opposed', 'leaning', 'finger_collision', 'palm_collision',
@@ -157,11 +157,14 @@ class GraspPlanner:
     Finds grasps by geometry, and orders them by a score that may be learned.
 
     :param scorer: Judges usable candidates; None keeps the score of the geometry.
+    :param finder: Finds and judges candidates in the place of both.
     """
 
-    def __init__(self, params: GraspParams, scorer: GraspScorer | None = None) -> None:
+    def __init__(self, params: GraspParams, scorer: GraspScorer | None = None,
+                 finder: GraspFinder | None = None) -> None:
         self.params = params
         self.scorer = scorer
+        self.finder = finder
 
     def propose(
         self, frame: RgbdFrame, context: GraspContext = GraspContext(),  # noqa: B008
@@ -251,6 +254,8 @@ class GraspPlanner:
         labels = self._objects(heights)
         if context.window_xyxy is not None:
             _keep_window(labels, heights, intrinsics, context.window_xyxy)
+        if self.finder is not None:
+            return GraspPlan(heights, labels, *self.finder.find(heights, labels, p), depth_m)
         hand = kernels.Hand(
             p.max_opening_m, p.finger_width_m, p.finger_thickness_m, p.finger_depth_m,
             p.palm_length_m, p.palm_width_m, p.friction, p.clearance_m,

@@ -19,7 +19,8 @@ from perception_nodes.core.types import (
 )
 
 if TYPE_CHECKING:  # modules that need the protocols themselves
-    from perception_nodes.core.grasping import GraspContext, GraspPlan
+    from perception_nodes.core.grasping import GraspContext, GraspParams, GraspPlan
+    from perception_nodes.core.height_map import HeightMap
     from perception_nodes.core.navigation import NavigationObservation
 
 # of what a model found in one image: the rows to keep, best first
@@ -105,6 +106,23 @@ class GraspScorer(Protocol):
 
         :param which: (N,) rows of ``plan.rows``.
         :return: (N,) in [0, 1].
+        """
+        ...
+
+
+class GraspFinder(Protocol):
+    """Finds candidates on a height map by other means than geometry."""
+
+    def find(
+        self, heights: 'HeightMap', labels: npt.NDArray[np.int32], params: 'GraspParams'
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """
+        Find and judge candidates.
+
+        :param labels: (R, C) objects from 1, 0 for none.
+        :param params: The gripper.
+        :return: (N, COLUMNS) rows of :mod:`~perception_nodes.core.grasp_kernels`, and their (N,)
+            scores in [0, 1].
         """
         ...
 
