@@ -21,14 +21,7 @@ class MessageNode(ManagedNode[P, C]):
     def hear(self, msg_type: Any, topic: str, work: Callable[[Any], None]) -> None:
         """Have ``work`` called with each message of ``topic`` while the node is active."""
         self._heard = (msg_type, self.resolve_topic_name(topic))
-
-        def receive(msg: Any) -> None:
-            if self.health is not None:
-                self.health.received()
-                self.health.completed()
-                self.attempt(lambda: work(msg))
-
-        self.create_input(msg_type, topic, receive, qos_profile_sensor_data)
+        self._work = work
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Do something of which a failure is counted, and said in the diagnostics."""
@@ -45,12 +38,22 @@ class MessageNode(ManagedNode[P, C]):
 
     def begin(self) -> None:
         """Take messages from now on."""
+        self._subscription = self.create_subscription(
+            *self._heard, self._receive, qos_profile_sensor_data)
         self.health = NodeHealth()
         self.get_logger().info(f'active, listening to {self._heard[1]}')
 
     def halt(self) -> None:
         """Take no more messages; what ran on the executor is done."""
-        self.health = None
+        if self.health is not None:
+            self.health = None
+            self.destroy_subscription(self._subscription)
+
+    def _receive(self, msg: Any) -> None:
+        if self.health is not None:
+            self.health.received()
+            self.health.completed()
+            self.attempt(lambda: self._work(msg))
 
     def reports(self) -> Iterator[Report]:
         """Yield how the messages fare."""
