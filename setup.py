@@ -8,6 +8,8 @@ NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models', 'docs/gpu')  # the last: records of GPUs
 EXECUTABLES = {
     'classification_node': 'perception_nodes.classification_node:main',
+    'counting_node': 'perception_nodes.counting_node:main',
+    'description_node': 'perception_nodes.description_node:main',
     'detection_node': 'perception_nodes.detection_node:main',
     'grasp_node': 'perception_nodes.grasp_node:main',
     'navigation_node': 'perception_nodes.navigation_node:main',

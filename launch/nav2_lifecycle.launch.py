@@ -6,7 +6,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
 from launch_ros.actions import Node
 
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
+         'description')
 
 
 def start_manager(context: LaunchContext) -> list[Node]:

@@ -10,8 +10,12 @@ from launch_ros.actions import Node, SetParameter
 import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
-BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
+         'description')
+BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify, or to count
+                 ('detections_3d', 'detection/detections_3d'),
+                 ('counting:label_info', 'detection/label_info'),
+                 ('description:label_info', 'detection/label_info'),
                  ('mask', 'segmentation/mask'),  # what the obstacles of the map are
                  ('label_info', 'segmentation/label_info')]
 PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))

@@ -9,7 +9,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp')
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
+         'description')
 # the others need a table, or weights that are fetched first
 READY = ('detection', 'segmentation', 'obstacle_map')
 
@@ -27,7 +28,11 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     remappings = [('image', '/camera/color/image_raw'),
                   ('depth', '/camera/aligned_depth_to_color/image_raw'),
                   ('camera_info', '/camera/color/camera_info'),
-                  ('detections', 'detection/detections'), ('mask', 'segmentation/mask'),
+                  ('detections', 'detection/detections'),
+                  ('detections_3d', 'detection/detections_3d'),
+                  ('counting:label_info', 'detection/label_info'),
+                  ('description:label_info', 'detection/label_info'),
+                  ('mask', 'segmentation/mask'),
                   ('label_info', 'segmentation/label_info')]
     return [Node(
         package='perception_nodes', executable='perception_container',

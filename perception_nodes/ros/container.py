@@ -24,6 +24,8 @@ from rclpy.node import Node
 # imported when asked for: a robot without a GPU need not have every library of the suite
 NODE_TYPES = {
     'classification': 'perception_nodes.classification_node:ClassificationNode',
+    'counting': 'perception_nodes.counting_node:CountingNode',
+    'description': 'perception_nodes.description_node:DescriptionNode',
     'detection': 'perception_nodes.detection_node:DetectionNode',
     'grasp': 'perception_nodes.grasp_node:GraspNode',
     'navigation': 'perception_nodes.navigation_node:NavigationNode',
