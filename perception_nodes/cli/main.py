@@ -25,6 +25,11 @@ VERBS = {
     'dataset': (
         'perception_nodes.cli.dataset', 'render labelled pictures of simulated scenes'),
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
+    'evaluate': (
+        'perception_nodes.cli.evaluate',
+        'run nodes over bags and measure how fast and how good they are'),
+    'doctor': ('perception_nodes.cli.doctor', 'say what is wrong with a graph or a bag, and what '
+               'to do'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model',
         "score a model's boxes, masks or classes against known ones"),

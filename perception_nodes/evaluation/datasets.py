@@ -215,6 +215,24 @@ def read_coco(root: Path) -> DetectionDataset:
     if not file.is_file():
         raise FileNotFoundError(
             f'there is no {file}; a data set is a folder with instances.json (COCO) and images/')
+    labels = _read_coco_file(file, root / 'images', scenes_in(root))
+    _check_present(labels.images, file)
+    return labels
+
+
+def read_labels(file: Path) -> DetectionDataset:
+    """
+    Read a COCO file of boxes alone; its pictures may be anywhere.
+
+    :raises FileNotFoundError: If it is not there.
+    :raises ValueError: As :func:`read_coco` does.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f'there is no file {file} with labels')
+    return _read_coco_file(file, file.parent, {})
+
+
+def _read_coco_file(file: Path, pictures: Path, scenes: Mapping[str, int]) -> DetectionDataset:
     try:
         content = json.loads(file.read_bytes())
         class_names = {int(c['id']): str(c['name']) for c in content['categories']}
@@ -222,8 +240,7 @@ def read_coco(root: Path) -> DetectionDataset:
         for row in content['annotations']:
             _check_annotation(row, class_names, rows)
             rows[row['image_id']].append(row)
-        scenes = scenes_in(root)
-        images = [_image(raw, rows[raw['id']], root, scenes) for raw in content['images']]
+        images = [_image(raw, rows[raw['id']], pictures, scenes) for raw in content['images']]
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f'{file} is not JSON: {error}') from error
     except (KeyError, TypeError) as error:
@@ -233,7 +250,6 @@ def read_coco(root: Path) -> DetectionDataset:
         raise ValueError(f'{file}: {error}') from error
     if not images:
         raise ValueError(f'{file} names no images; there is nothing to evaluate')
-    _check_present(images, file)
     return DetectionDataset(file, class_names, images)
 
 
@@ -257,7 +273,7 @@ def _check_annotation(
 
 
 def _image(
-    raw: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], root: Path,
+    raw: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], pictures: Path,
     scenes: Mapping[str, int],
 ) -> LabelledImage:
     boxes = np.array([row['bbox'] for row in rows], np.float64).reshape(-1, 4)
@@ -265,7 +281,7 @@ def _image(
     labels = BoxLabels(
         boxes.astype(np.float32), np.array([row['category_id'] for row in rows], np.int64),
         np.array([bool(row.get('iscrowd') or row.get('ignore')) for row in rows], np.bool_))
-    path = root / 'images' / raw['file_name']
+    path = pictures / raw['file_name']
     return LabelledImage(
         path, int(raw['width']), int(raw['height']), labels,
         tuple(str(row.get('family', '')) for row in rows), scenes.get(raw['file_name']))

@@ -12,6 +12,7 @@ from perception_nodes.evaluation.datasets import DetectionDataset, LabelledImage
 from perception_nodes.evaluation.detection_scores import coco_scores, confusion
 from perception_nodes.evaluation.metrics import (
     BoxLabels,
+    first_of_groups,
     groups_of,
     match_detections,
     Matches,
@@ -115,8 +116,9 @@ class BoxComparison:
         for truth, found in zip(self._labels, answers, strict=True):
             counts = confusion([truth], [found], ids, WORKING_SCORE, _MIN_IOU)
             errors.append(int(counts.sum() - np.trace(counts)))
-        order = np.argsort(-np.array(errors), kind='stable')[:_WORST].tolist()
-        return [self._moment(i, answers[i], errors[i]) for i in order if errors[i]]
+        order = np.argsort(-np.array(errors), kind='stable')
+        shown = first_of_groups(order, groups_of([image.scene for image in self.images]), _WORST)
+        return [self._moment(i, answers[i], errors[i]) for i in shown if errors[i]]
 
     def _moment(self, i: int, found: Detections, errors: int) -> Moment:
         image = self.images[i]

@@ -241,6 +241,16 @@ def groups_of(scenes: Sequence[int | None]) -> npt.NDArray[np.int64]:
     return np.array([numbers[key] for key in keys], np.int64)
 
 
+def first_of_groups(
+    order: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], most: int
+) -> list[int]:
+    """Return the first images of an order, one of each group: others of a scene look alike."""
+    seen: dict[int, int] = {}
+    for i in order.tolist():
+        seen.setdefault(int(groups[i]), i)
+    return list(seen.values())[:most]
+
+
 def _central(values: Sequence[float]) -> tuple[float, float]:
     known = [value for value in values if not math.isnan(value)]
     if not known:

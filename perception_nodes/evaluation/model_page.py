@@ -26,7 +26,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """Curves over axes from 0; what lies beyond ``x_max`` is cut off."""
+    """Curves over axes from 0; what lies beyond ``x_max`` or ``y_max`` is cut off."""
 
     title: str
     note: str
@@ -34,12 +34,14 @@ class Chart:
     y_label: str
     curves: Sequence[Curve]
     x_max: float = 1.0
+    y_max: float = 1.0
 
     def points(self, curve: Curve) -> str:
         """Return a curve as an SVG polyline without points that cannot be told apart."""
         known = np.isfinite(curve.x) & np.isfinite(curve.y) & (curve.x <= self.x_max)
+        heights = np.clip(curve.y[known] / self.y_max, 0.0, 1.0)
         places = np.rint(np.column_stack([
-            PLOT_WIDTH * curve.x[known] / self.x_max, PLOT_HEIGHT * (1.0 - curve.y[known])]))
+            PLOT_WIDTH * curve.x[known] / self.x_max, PLOT_HEIGHT * (1.0 - heights)]))
         moved = np.ones(len(places), np.bool_)
         moved[1:] = (places[1:] != places[:-1]).any(axis=1)
         return ' '.join(f'{x:g},{y:g}' for x, y in places[moved].tolist())

@@ -7,7 +7,11 @@ import numpy.typing as npt
 from perception_nodes.core.overlay import blend_mask
 from perception_nodes.core.protocols import SegmenterModel
 from perception_nodes.evaluation.mask_datasets import MaskedImage, SegmentationDataset, VOID
-from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
+from perception_nodes.evaluation.metrics import (
+    first_of_groups,
+    groups_of,
+    scores_with_intervals,
+)
 from perception_nodes.evaluation.model_page import ConfusionTable, Evaluation, Table
 from perception_nodes.evaluation.report import Moment, Panel
 from perception_nodes.evaluation.segmentation_metrics import (
@@ -69,8 +73,9 @@ class MaskComparison:
             'Pictures with the smallest share of right pixels.')
 
     def _worst(self, answers: Sequence[Mask], accuracy: Sequence[float]) -> list[Moment]:
-        order = np.argsort(np.nan_to_num(accuracy, nan=1.0), kind='stable')[:_WORST].tolist()
-        return [self._moment(i, answers[i], accuracy[i]) for i in order if accuracy[i] < 1.0]
+        order = np.argsort(np.nan_to_num(accuracy, nan=1.0), kind='stable')
+        shown = first_of_groups(order, groups_of([image.scene for image in self.images]), _WORST)
+        return [self._moment(i, answers[i], accuracy[i]) for i in shown if accuracy[i] < 1.0]
 
     def _moment(self, i: int, mask: Mask, accuracy: float) -> Moment:
         rgb, truth = self.images[i].rgb_and_mask()

@@ -1,0 +1,309 @@
+"""
+A parameter set over a bag, from messages to findings, without ROS.
+
+What is measured hangs on what the bag has: speed and consistency always, accuracy where there
+is ground truth or a file of labels.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+import time
+from typing import Literal
+
+import cv2
+from perception_nodes.core.node_params import NodeParams
+from perception_nodes.core.types import Detections, Ids, LaserRanges
+from perception_nodes.evaluation.bag import Bag
+from perception_nodes.evaluation.bag_frames import (
+    BagFrame,
+    BagTransforms,
+    CameraTopics,
+    find_camera,
+    FrameReader,
+    shared_frame_ids,
+)
+from perception_nodes.evaluation.bag_nodes import make_node, Surroundings
+from perception_nodes.evaluation.bag_notes import (
+    BagNotes,
+    nearest_stamp,
+    read_notes,
+    RecordedResults,
+    TRUTH,
+)
+from perception_nodes.evaluation.bag_page import BagEvaluation, Findings
+from perception_nodes.evaluation.bag_parts import (
+    BoxConsistencyPart,
+    BoxesOf,
+    BoxPart,
+    MaskConsistencyPart,
+    MaskOf,
+    MaskPart,
+    Part,
+    ShotsPart,
+)
+from perception_nodes.evaluation.bag_pictures import BagPictures
+from perception_nodes.evaluation.bag_run import BagRun, Moment
+from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
+from perception_nodes.evaluation.bag_speed import speed_findings
+from perception_nodes.evaluation.bag_truth import (
+    box_file,
+    BoxFile,
+    BoxTruth,
+    MaskTruth,
+    no_common_class,
+    shared_classes,
+)
+from perception_nodes.evaluation.datasets import read_labels
+from perception_nodes.evaluation.parameter_sets import ParameterSet
+from perception_nodes.evaluation.result_hash import lockstep_hash
+from tqdm import tqdm
+
+Mode = Literal['lockstep', 'realtime']
+
+_MOST_LOST = 3  # sentences about messages that could not be used
+
+
+@dataclass(frozen=True)
+class BagTask:
+    """One parameter set on one bag; complete in itself, so that any process can do it."""
+
+    bag: Path
+    parameters: ParameterSet
+    name: str
+    mode: Mode = 'lockstep'
+    camera: str = '/camera'
+    image: str = ''
+    depth: str = ''
+    camera_info: str = ''
+    truth: str = TRUTH
+    labels: Path | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)  # their name to ours
+    tolerance_ms: float = 20.0
+    recorded: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def tolerance_ns(self) -> int:
+        """Return how far a label may lie from its frame in time."""
+        return round(self.tolerance_ms * 1e6)
+
+
+def evaluate_bag(task: BagTask) -> BagEvaluation:
+    """
+    Run the nodes over the bag and measure what they do.
+
+    :raises FileNotFoundError: If the bag, a model or a file of labels is not there.
+    :raises ValueError: If nothing can be evaluated; with the topic or file.
+    """
+    start_s = time.monotonic()
+    cv2.setNumThreads(1)
+    with Bag(task.bag) as bag:
+        if not bag.count:
+            raise ValueError(f'bag {task.bag} is empty: it has '
+                             f'{len(bag.topics)} topic(s), and not one message')
+        evaluation = _Evaluation(task, bag)
+        evaluation.watch()
+        findings = evaluation.findings()
+        # what was met on the way is known only now
+        findings.sentences = list(dict.fromkeys([*bag.damage, *findings.sentences]))
+    wall_s = time.monotonic() - start_s
+    return BagEvaluation(task.name, findings, evaluation.frames, wall_s)
+
+
+class _Evaluation:
+    """One task, step by step."""
+
+    def __init__(self, task: BagTask, bag: Bag) -> None:
+        self.task, self.bag, self.frames = task, bag, 0
+        self.sentences: list[str] = []
+        topics = find_camera(bag, task.camera, task.image, task.depth, task.camera_info)
+        self.notes = read_notes(bag, topics, task.truth, task.recorded)
+        self.transforms = BagTransforms(self.notes.transforms, self.notes.static_transforms)
+        setups = task.parameters.nodes
+        inputs = setups[0].inputs if setups else NodeParams()
+        self._scans = _Scans(self.notes)
+        simulated = (task.parameters.use_sim_time or '/clock' in bag.topics
+                     or bool(self.notes.truth))
+        surroundings = Surroundings(self.transforms.buffer, self._scans.take, simulated)
+        self.run = BagRun([make_node(setup, surroundings) for setup in setups])
+        self.reader = FrameReader(bag, topics, inputs, self.notes.intrinsics, self.transforms,
+                                  self.notes.depth_intrinsics)
+        self.topics = topics
+        self.parts = self._parts(topics)
+        self._total = bag.topics[topics.first].count
+
+    def watch(self) -> None:
+        """Show every frame to the nodes, and every moment to the parts."""
+        frames = tqdm(self.reader, self.task.name, self._total, unit='frame', disable=None,
+                      leave=False)
+        moments = self.run.realtime(self._noted(frames)) if self.task.mode == 'realtime' \
+            else self.run.lockstep(self._noted(frames))
+        first_ns = None
+        for moment in moments:
+            self.frames += 1
+            seen = moment.seen
+            first_ns = seen.received_ns if first_ns is None else first_ns
+            place = Place(seen.rgbd.stamp_ns, seen.received_ns, first_ns, seen.rgbd)
+            for part in self.parts:
+                part.add(place, moment)
+        if not self.frames:
+            why = f': {self.reader.lost[0]}' if self.reader.lost else ''
+            raise ValueError(
+                f'bag {self.task.bag} has no frame on {self.topics.first} that can be used{why}')
+
+    def findings(self) -> Findings:
+        """Return what everything comes to."""
+        lost = self.reader.lost
+        result = Findings(sentences=[
+            *shared_frame_ids(self.bag, self.notes.frame_ids), *self.notes.damage,
+            *self.sentences, *(f'left out: {sentence}' for sentence in lost[:_MOST_LOST])])
+        if len(lost) > _MOST_LOST:
+            result.sentences.append(f'{len(lost) - _MOST_LOST} more messages are left out')
+        left_out = self.task.parameters.left_out
+        if left_out:
+            result.sentences.append(
+                f'not evaluated: {", ".join(left_out)}, which a bag cannot be shown to')
+        result.values |= {'frames': self.frames, 'lost_messages': len(lost)}
+        duration_s = (self.bag.end_ns - self.bag.start_ns) * 1e-9
+        result.values['bag_s'] = round(duration_s, 3)
+        if self.run.nodes:
+            result.values['lockstep_hash' if self.task.mode == 'lockstep' else 'realtime_hash'] \
+                = lockstep_hash(self.run.digests)
+        for found in (speed_findings(self.run.logs, self.task.mode),
+                      *(part.finish(self.task.seed) for part in self.parts)):
+            result.values |= found.values
+            result.sections += found.sections
+            result.sentences += found.sentences
+        return result
+
+    def _noted(self, frames: Iterable[BagFrame]) -> Iterator[BagFrame]:
+        """Let the scans before each frame come first."""
+        for seen in frames:
+            self._scans.until_ns = seen.received_ns
+            yield seen
+
+    def _parts(self, topics: CameraTopics) -> list[Part]:
+        pictures = BagPictures(self.task.bag, topics.first)
+        scored: list[Part] = []
+        unscored: list[Part] = []
+        for node in self.run.nodes:
+            if node.kind == 'detection':
+                boxes_of = _boxes_of_node
+                scored += self._box_parts(node.name, node.class_names, boxes_of, pictures)
+                unscored.append(BoxConsistencyPart(
+                    node.name, boxes_of, self.transforms.buffer))
+            elif node.kind == 'segmentation':
+                scored += self._mask_parts(node.name, node.class_names, _mask_of_node, pictures)
+                unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
+        for recorded in self.notes.recorded:
+            name = 'recorded_' + recorded.topic.strip('/').replace('/', '_')
+            lookup = _Recorded(recorded, self.task)
+            if recorded.detections:
+                scored += self._box_parts(name, recorded.class_names, lookup.boxes, pictures)
+                unscored.append(BoxConsistencyPart(name, lookup.boxes, self.transforms.buffer))
+            elif len(recorded.masks):
+                scored += self._mask_parts(name, recorded.class_names, lookup.mask, pictures)
+                unscored.append(MaskConsistencyPart(name, lookup.mask))
+            else:
+                self.sentences.append(f'{recorded.topic} has no message that can be used')
+        names = {node.kind: node.class_names for node in self.run.nodes}
+        shots = ShotsPart(self.bag.topics[topics.first].count, names.get('detection', {}),
+                          names.get('segmentation', {}))
+        return [*scored, *unscored, shots]
+
+    def _box_parts(
+        self, name: str, class_names: Mapping[int, str], boxes_of: BoxesOf,
+        pictures: BagPictures,
+    ) -> list[Part]:
+        task, truth = self.task, self.notes.truth
+        source: BoxFile | BoxTruth
+        if task.labels is not None:
+            labels = read_labels(task.labels)
+            source = box_file(labels, class_names, task.renamed, task.tolerance_ns)
+            wanted = {int(i) for labels in source.boxes.values() for i in labels.class_ids}
+        elif truth.detections:
+            ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+            if not ids:
+                self.sentences.append(f'{name}: ' + no_common_class(
+                    foreign, list(class_names.values()), f'{task.truth}/detections'))
+                return []
+            source = BoxTruth(truth, ids, self.transforms.buffer, task.tolerance_ns)
+            wanted = set(ids.values())
+        else:
+            return []
+        scored = {i: label for i, label in class_names.items() if i in wanted}
+        return [BoxPart(name, BoxScores(source, scored, pictures), boxes_of)]
+
+    def _mask_parts(
+        self, name: str, class_names: Mapping[int, str], mask_of: MaskOf, pictures: BagPictures
+    ) -> list[Part]:
+        task, truth = self.task, self.notes.truth
+        if not len(truth.masks):
+            return []
+        ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+        if not ids:
+            self.sentences.append(f'{name}: ' + no_common_class(
+                foreign, list(class_names.values()), f'{task.truth}/mask'))
+            return []
+        scored = {i: label for i, label in class_names.items() if i in ids.values()}
+        source = MaskTruth(truth, ids, task.tolerance_ns)
+        return [MaskPart(name, MaskScores(source, scored, pictures), mask_of)]
+
+
+class _Scans:
+    """Hands out the laser scans of a bag as time goes on."""
+
+    def __init__(self, notes: BagNotes) -> None:
+        self.until_ns = 0
+        self._scans, self._next = notes.scans, 0
+
+    def take(self) -> Sequence[LaserRanges]:
+        """Return the scans recorded since the last call."""
+        first = self._next
+        while self._next < len(self._scans) and self._scans[self._next][0] <= self.until_ns:
+            self._next += 1
+        return [scan for _, scan in self._scans[first:self._next]]
+
+
+class _Recorded:
+    """Results that were recorded, as they were known at each frame."""
+
+    def __init__(self, recorded: RecordedResults, task: BagTask) -> None:
+        self._recorded, self._task = recorded, task
+        self._stamps_ns = sorted(recorded.received_ns)
+        # by when each was there: the newest that came by then counts in real time
+        self._arrivals = sorted((at, stamp) for stamp, at in recorded.received_ns.items())
+        self._next = 0
+        self._newest: int | None = None
+
+    def boxes(self, place: Place, moment: Moment) -> Detections | None:
+        """Return the boxes of a frame."""
+        stamp_ns = self._stamp_at(place)
+        if stamp_ns is None:
+            return Detections.empty() if self._task.mode == 'realtime' else None
+        return self._recorded.detections[stamp_ns]
+
+    def mask(self, place: Place, moment: Moment) -> Ids | None:
+        """Return the mask of a frame."""
+        stamp_ns = self._stamp_at(place)
+        return None if stamp_ns is None else self._recorded.masks[stamp_ns]
+
+    def _stamp_at(self, place: Place) -> int | None:
+        if self._task.mode == 'lockstep':
+            return nearest_stamp(self._stamps_ns, place.stamp_ns, self._task.tolerance_ns)
+        while (self._next < len(self._arrivals)
+               and self._arrivals[self._next][0] <= place.received_ns):
+            self._newest = self._arrivals[self._next][1]
+            self._next += 1
+        return self._newest
+
+
+def _boxes_of_node(place: Place, moment: Moment) -> Detections | None:
+    # a frame without an answer shows nothing to whoever acts on the boxes
+    found = moment.answers.detections
+    return Detections.empty() if found is None else found
+
+
+def _mask_of_node(place: Place, moment: Moment) -> Ids | None:
+    return moment.answers.mask

@@ -1,0 +1,217 @@
+"""The evaluation of small bags whose answers are known."""
+
+import json
+import shutil
+
+import numpy as np
+from perception_nodes.cli.main import main
+import pytest
+
+NAMES = {3: 'table', 4: 'chair'}
+TRUTH = '/simulation/ground_truth'
+STAMPS_NS = [1_000_000_000 + n * 100_000_000 for n in range(10)]
+
+
+def evaluate(bag, out, *flags):
+    """Run the verb; return its exit code, figures and page."""
+    code = main(['evaluate', str(bag), '--out', str(out), *flags])
+    if not (out / 'evaluation.json').exists():
+        return code, {}, ''
+    return code, json.loads((out / 'evaluation.json').read_text()), (
+        out / 'report.html').read_text()
+
+
+@pytest.fixture
+def room(small_bag, boxes):
+    """
+    Record a table and a chair over ten frames, and a vendor's node that sees both.
+
+    It misses the chair in frames 3 and 4, and names its classes as it likes.
+    """
+    bag = small_bag()
+    bag.labels(NAMES)
+    bag.labels({1: 'desk', 2: 'seat'}, '/vendor/label_info')
+    table, chair = (10, 10, 40, 40), (50, 30, 62, 46)
+    for n, stamp_ns in enumerate(STAMPS_NS):
+        bag.image(stamp_ns, np.full((48, 64, 3), 80, np.uint8))
+        bag.boxes(stamp_ns, boxes([(*table, 1.0, 3), (*chair, 1.0, 4)], [1, 2]))
+        seen = [(*table, 0.9, 1), (*chair, 0.8, 2)]
+        bag.boxes(stamp_ns, boxes(seen[:1] if n in (3, 4) else seen), '/vendor/found',
+                  delay_ns=30_000_000)
+    return bag.close()
+
+
+def test_recorded_boxes_are_scored(room, tmp_path, capsys):
+    """The table is found always, AP 1; the chair in 8 of 10 frames, AP 0.8 by 101 recalls."""
+    code, figures, page = evaluate(
+        room, tmp_path / 'out', '--recorded', '/vendor/found', '--map', 'desk=table,seat=chair')
+    name = 'recorded_vendor_found'
+    assert code == 0
+    assert figures[f'{name}_AP50_desk'] == pytest.approx(1.0)
+    assert figures[f'{name}_AP50_seat'] == pytest.approx(81 / 101, abs=1e-6)
+    assert figures[f'{name}_AP50'] == pytest.approx((1.0 + 81 / 101) / 2, abs=1e-6)
+    assert figures[f'{name}_labelled_frames'] == figures['frames'] == 10
+    # of 16 objects seen on both sides of a frame the chair is missing in no single one between
+    assert figures[f'{name}_boxes_per_frame'] == pytest.approx(1.8)
+    assert {'n', 'seed', 'commit', 'wall_s'} <= figures.keys()
+    assert 'Side by side' in page
+    assert '10 frames' in page
+    assert 'AP50' in capsys.readouterr().out
+
+
+def test_in_real_time_the_newest_recorded_result_counts(room, tmp_path):
+    """Results come 30 ms late: the first frame has none, each other that of the one before."""
+    code, figures, _ = evaluate(
+        room, tmp_path / 'out', '--recorded', '/vendor/found', '--map', 'desk=table,seat=chair',
+        '--mode', 'realtime')
+    assert code == 0
+    assert figures['recorded_vendor_found_AP50_desk'] == pytest.approx(91 / 101, abs=1e-6)
+
+
+def test_requirements_decide_the_exit_code(room, tmp_path, capsys):
+    flags = ('--recorded', '/vendor/found', '--map', 'desk=table,seat=chair', '--require')
+    name = 'recorded_vendor_found'
+    assert evaluate(room, tmp_path / 'a', *flags, f'{name}_AP50>=0.85', f'{name}_AP50<=1')[0] == 0
+    code, _, page = evaluate(
+        room, tmp_path / 'b', *flags, f'{name}_AP50>=0.95', f'{name}_labeled_frames>=1')
+    assert code == 1
+    assert 'missed: recorded_vendor_found_AP50 is 0.901, required is &gt;= 0.95' in page
+    assert "did you mean 'recorded_vendor_found_labelled_frames'" in capsys.readouterr().err
+
+
+def test_foreign_classes_are_said(room, tmp_path, capsys):
+    code, figures, _ = evaluate(room, tmp_path / 'out', '--recorded', '/vendor/found')
+    assert code == 0
+    assert not any(name.endswith('AP50') for name in figures)
+    said = capsys.readouterr().err
+    assert 'has the classes table, chair, and the model desk, seat' in said
+    assert '--map' in said
+
+
+@pytest.fixture
+def colours(small_bag, colour_segmenter):
+    """Record pictures red on the left and green on the right; the truth begins blue."""
+    bag, manifest = small_bag('colours'), colour_segmenter()
+    bag.labels({0: 'red', 1: 'green', 2: 'blue'})
+    rgb, ids = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    rgb[:, :32, 0], rgb[:, 32:, 1] = 255, 255
+    ids[:, 32:] = 1
+    ids[:12] = 2
+    for stamp_ns in STAMPS_NS:
+        bag.image(stamp_ns, rgb)
+        bag.mask(stamp_ns, ids)
+    params = manifest.parent / 'colours.yaml'
+    params.write_text(f'segmentation: {{ros__parameters: {{model: colours, '
+                      f'manifest: {manifest}}}}}\n')
+    return bag.close(), params
+
+
+def test_a_node_is_run_and_scored(colours, tmp_path):
+    """A quarter of the picture is blue and is taken for the others: IoU 3/4, 3/4 and 0."""
+    bag, params = colours
+    code, figures, page = evaluate(bag, tmp_path / 'out', '--params', str(params))
+    assert code == 0
+    assert figures['segmentation_mIoU'] == pytest.approx(0.5, abs=0.01)
+    assert figures['segmentation_IoU_red'] == pytest.approx(0.75, abs=0.01)
+    assert figures['segmentation_pixel_accuracy'] == pytest.approx(0.75, abs=0.01)
+    assert figures['segmentation_mask_flicker'] == 0.0
+    assert figures['segmentation_processed'] == 10
+    assert figures['segmentation_dropped'] == figures['segmentation_failed'] == 0
+    assert figures['segmentation_compute_ms_p95'] > 0.0
+    assert len(figures['lockstep_hash']) == 64
+    assert 'mIoU' in page
+
+
+def test_the_same_bag_has_the_same_hash(colours, tmp_path):
+    """In both processes and in this one; another picture has another one."""
+    bag, params = colours
+    flags = ('--params', str(params))
+    hashes = [evaluate(bag, tmp_path / name, *flags)[1]['lockstep_hash'] for name in 'ab']
+    assert hashes[0] == hashes[1]
+
+
+def test_many_bags_stand_side_by_side(colours, tmp_path):
+    bag, params = colours
+    shutil.copytree(bag, tmp_path / 'again')
+    code = main(['evaluate', str(bag), str(tmp_path / 'again'), '--params', str(params),
+                 '--out', str(tmp_path / 'out')])
+    figures = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+    assert code == 0
+    assert figures['colours_segmentation_mIoU'] == figures['again_segmentation_mIoU']
+    assert figures['colours_lockstep_hash'] == figures['again_lockstep_hash']
+    assert figures['n'] == 20
+
+
+def test_a_bag_that_cannot_be_read_keeps_no_other_from_being_evaluated(
+        colours, tmp_path, capsys):
+    bag, params = colours
+    code = main(['evaluate', str(bag), str(tmp_path / 'absent'), '--params', str(params),
+                 '--out', str(tmp_path / 'out')])
+    assert code == 1
+    assert 'absent does not exist' in capsys.readouterr().err
+    assert json.loads((tmp_path / 'out' / 'evaluation.json').read_text())['n'] == 10
+
+
+def test_an_empty_bag_is_said(small_bag, tmp_path, capsys):
+    assert evaluate(small_bag('empty').close(), tmp_path / 'out')[0] == 1
+    assert 'empty is empty' in capsys.readouterr().err
+
+
+def test_a_bag_without_pictures_is_said(small_bag, tmp_path, capsys):
+    bag = small_bag('blind')
+    bag.labels(NAMES)
+    assert evaluate(bag.close(), tmp_path / 'out')[0] == 1
+    said = capsys.readouterr().err
+    assert '/camera/color/image_raw' in said
+    assert f'{TRUTH}/label_info (1)' in said
+
+
+def test_a_missing_topic_is_said(room, tmp_path, capsys):
+    assert evaluate(room, tmp_path / 'out', '--recorded', '/vendor/fund')[0] == 1
+    assert '--recorded /vendor/fund' in capsys.readouterr().err
+    assert evaluate(room, tmp_path / 'out', '--image', '/front/image')[0] == 1
+    assert '/front/image' in capsys.readouterr().err
+
+
+def test_a_topic_of_another_type_is_said(room, tmp_path, capsys):
+    assert evaluate(room, tmp_path / 'out', '--recorded', '/vendor/label_info')[0] == 1
+    assert 'it carries vision_msgs/msg/LabelInfo' in capsys.readouterr().err
+    assert evaluate(room, tmp_path / 'out', '--image', '/vendor/found')[0] == 1
+    assert '/vendor/found' in capsys.readouterr().err
+
+
+def test_a_cut_bag_is_evaluated_to_its_end(colours, tmp_path, capsys):
+    """A file without its end, and a folder without metadata.yaml."""
+    bag, params = colours
+    file = next(bag.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[:-200])
+    (bag / 'metadata.yaml').unlink()
+    code, figures, page = evaluate(bag, tmp_path / 'out', '--params', str(params))
+    assert code == 0
+    assert 1 <= figures['frames'] <= 10
+    assert 'metadata.yaml is missing' in page
+    assert 'is damaged' in capsys.readouterr().err
+
+
+def test_two_cameras_with_one_frame_are_said(small_bag, tmp_path, colours, capsys):
+    bag, (_, params) = small_bag('two'), colours
+    for stamp_ns in STAMPS_NS[:2]:
+        bag.image(stamp_ns, np.zeros((48, 64, 3), np.uint8))
+        bag.info(stamp_ns)
+        bag.info(stamp_ns, topic='/rear/color/camera_info')
+    code, _, page = evaluate(bag.close(), tmp_path / 'out', '--params', str(params))
+    assert code == 0
+    said = capsys.readouterr().err
+    assert '/camera/color/camera_info and /rear/color/camera_info' in said
+    assert "the same frame_id 'camera_color_optical_frame'" in said
+    assert 'the same frame_id' in page
+
+
+@pytest.mark.parametrize(('flags', 'said'), [
+    (('--require', 'AP50'), "'AP50' is no requirement"),
+    (('--map', 'desk'), "'desk' is no list of names")])
+def test_wrong_words_are_refused(room, tmp_path, capsys, flags, said):
+    with pytest.raises(SystemExit) as caught:
+        evaluate(room, tmp_path / 'out', *flags)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
