@@ -16,6 +16,7 @@ import yaml
 
 TASKS = ('detection', 'instances', 'segmentation', 'classification', 'grasping', 'navigation')
 DOMAINS = ('real', 'simulation')
+_WITHOUT_PICTURES = ('navigation',)  # tasks whose entries have neither input nor classes
 MODEL_FOLDER_VARIABLE = 'PERCEPTION_NODES_MODELS'
 
 _INPUT_CHOICES = {
@@ -70,7 +71,7 @@ class ModelEntry:
     size_bytes: int | None
     licence: str
     source: str
-    class_names: Mapping[int, str]
+    class_names: Mapping[int, str]  # empty where pictures are not what the model sees
     input: ModelInput
     quality: tuple[Mapping[str, Any], ...]  # dataset, metric, value, command
     training: Mapping[str, Any]  # command, seed, commit, hardware; empty: trained by others
@@ -252,7 +253,8 @@ def _entry(raw: Mapping[str, Any], manifest: Path) -> ModelEntry:
         if raw[name] not in choices:
             raise ValueError(f"{name} is '{raw[name]}'; choose one of {', '.join(choices)}")
     url = str(raw.get('url') or '')
-    image = dict(raw['input'])
+    sees_pictures = raw['task'] not in _WITHOUT_PICTURES
+    image = dict(raw['input'] if sees_pictures else {'width': 1, 'height': 1})
     for name in ('mean', 'std'):
         if name in image:
             image[name] = tuple(float(x) for x in image[name])
@@ -264,7 +266,8 @@ def _entry(raw: Mapping[str, Any], manifest: Path) -> ModelEntry:
         sha256=_checked_sha256(str(raw['sha256']), url),
         size_bytes=None if size_bytes is None else int(size_bytes),
         licence=raw['licence'], source=str(raw.get('source', '')),
-        class_names=_class_names(raw['classes'], manifest.parent), input=ModelInput(**image),
+        class_names=_class_names(raw['classes'], manifest.parent) if sees_pictures else {},
+        input=ModelInput(**image),
         quality=tuple(raw.get('quality') or ()), training=raw.get('training') or {},
         converted_by=str(raw.get('converted_by', '')), manifest=manifest)
 

@@ -49,7 +49,7 @@ class NavigationParams(SafetyParams):
     """Parameters of driving to a goal, in the node, the environment and the benchmark."""
 
     sectors: int = param(
-        60, 'Sectors around base_link of which a policy sees the nearest range.', ge=8, le=720)
+        120, 'Sectors around base_link of which a policy sees the nearest range.', ge=8, le=720)
     stacked_scans: int = param(
         1, 'Scans that a policy sees at once, the newest and those before it.', ge=1, le=8)
     reach_m: float = param(

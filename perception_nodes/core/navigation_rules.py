@@ -6,7 +6,7 @@ from perception_nodes.core.safety import VelocityLimits
 
 _STATE_NUMBERS = 13  # of an observation's vector, behind its ranges
 _PUSH_FROM_M = 1.2  # obstacles farther away do not push
-_PUSH = 0.25
+_PUSH = 0.06
 _TURN_GAIN = 2.0  # rad/s for each radian
 _SLOW_WITHIN_M = 0.8  # of an obstacle ahead
 

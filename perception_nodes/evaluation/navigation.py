@@ -4,7 +4,7 @@ Driving to goals, judged: episodes in worlds from above, BARN's worlds and its s
 BARN: Perille et al., "Benchmarking Metric Ground Navigation", 2020, and the BARN challenge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from perception_nodes.core.navigation import NavigationParams, Navigator, ObservationBuilder
 from perception_nodes.core.protocols import NavigationPolicy
 from perception_nodes.core.types import VelocityCommand
+from perception_nodes.evaluation.metrics import scores_with_intervals
 from perception_nodes.sim import navigation_kernels as kernels
 from perception_nodes.sim.navigation_batch import RobotBatch, SensorParams
 from perception_nodes.sim.navigation_worlds import (
@@ -138,3 +139,42 @@ class Course:
         return Drive(world, outcome == kernels.REACHED, outcome == kernels.COLLIDED,
                      float(batch.robots.time_s[0]), np.array(poses), changed,
                      cpu_s * 1e3 / (len(poses) - 1))
+
+    def drive_all(
+        self, policy: NavigationPolicy, trials: int, seed: int, *, guarded: bool = True,
+        on_drive: Callable[[], object] = lambda: None,
+    ) -> list[Drive]:
+        """
+        Let a policy drive through all worlds, several times.
+
+        :param seed: Every policy gets the same robots, delays and noise from the same seed.
+        :param on_drive: Called after each episode.
+        """
+        drives = []
+        for trial in range(trials):
+            for world in range(len(self.worlds)):
+                drives.append(
+                    self.drive(policy, world, seed * 1000 + trial, guarded=guarded))
+                on_drive()
+        return drives
+
+
+def shares(
+    drives: Sequence[Drive], worlds: Sequence[NavigationWorld], name: str, seed: int
+) -> dict[str, float]:
+    """
+    Return success and collision shares, and BARN's score, with their intervals over worlds.
+
+    :param drives: As often in each world.
+    :param name: In front of ``_success``, ``_collision`` and ``_score``.
+    """
+    is_barn = worlds[0].reference_m is not None
+    table = np.array([(d.reached, d.collided, barn_score(d, worlds[d.world]) if is_barn else 0.0)
+                      for d in drives])
+
+    def score(weights: npt.NDArray[np.int64]) -> dict[str, float]:
+        success, collision, points = (weights @ table / weights.sum()).tolist()
+        values = {f'{name}_success': success, f'{name}_collision': collision}
+        return values | ({f'{name}_score': points} if is_barn else {})
+
+    return scores_with_intervals(score, np.array([drive.world for drive in drives]), seed)

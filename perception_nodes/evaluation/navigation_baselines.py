@@ -4,7 +4,7 @@ Ways to drive to a goal that nobody has to train, to compare learned ones with.
 All satisfy :class:`perception_nodes.core.protocols.NavigationPolicy`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 from numba import njit
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.dynamic_window import best_arc, CELL_M, clearances_m, NO_POTENTIAL
 from perception_nodes.core.navigation import NavigationObservation
+from perception_nodes.core.navigation_rules import commands_of, innate_actions
 from perception_nodes.core.types import VelocityCommand
 from perception_nodes.sim.navigation_kernels import distances_to
 
@@ -33,6 +34,19 @@ class StraightLine:
         turn = min(limits.turn_rps, max(-limits.turn_rps, 2.0 * bearing))
         ahead = limits.ahead_mps * max(0.0, math.cos(bearing)) ** 3
         return VelocityCommand(ahead, turn), None
+
+
+class InnateRule:
+    """The goal's pull and the obstacles' push, which learned policies may be corrections of."""
+
+    def act(
+        self, observation: NavigationObservation, state: None
+    ) -> tuple[VelocityCommand, None]:
+        """Return where both together lead."""
+        newest = replace(observation, ranges_m=observation.ranges_m[:1]).vector()[None]
+        actions = innate_actions(newest, observation.reach_m).astype(np.float64)
+        v, w = commands_of(actions, observation.limits)[0].tolist()
+        return VelocityCommand(v, w), None
 
 
 @dataclass(eq=False)

@@ -24,7 +24,7 @@ BARN_TOLERANCE_M = 1.0
 # every pair is drawn equally often, however often its worlds have to be drawn again
 FILLS = (0.15, 0.20, 0.25, 0.30)
 SMOOTHINGS = (2, 3, 4)
-_MOST_DRAWS = 5000
+_MOST_DRAWS = 100_000
 
 _LEG_RADIUS_M = (0.012, 0.035)
 _CLEAR_M = 0.6  # around start and goal

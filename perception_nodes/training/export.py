@@ -42,7 +42,7 @@ class Trained:
     licence: str
     source: str  # data and weights it comes from
     class_names: Mapping[int, str]
-    input: ModelInput
+    input: ModelInput | None  # None: it sees no pictures, and has no classes
     seed: int
     quality: Sequence[Mapping[str, Any]]  # dataset, metric, value, command
     hours_cpu: float  # CPU time of the training
@@ -180,11 +180,13 @@ def _entry(trained: Trained, file: Path) -> dict[str, Any]:
         'size_bytes': file.stat().st_size, 'licence': trained.licence, 'source': trained.source,
         'training': {'command': command_line(), 'seed': trained.seed, 'commit': commit(),
                      'hardware': f'{_processor()}, {trained.hours_cpu:.2f} CPU hours'},
-        'input': {'width': image.width, 'height': image.height, 'layout': image.layout,
-                  'color': image.color, 'resize': image.resize, 'mean': list(image.mean),
-                  'std': list(image.std)},
-        'quality': [dict(row) for row in trained.quality],
-        'classes': {int(i): name for i, name in trained.class_names.items()}}
+        'quality': [dict(row) for row in trained.quality]}
+    if image is not None:
+        said |= {
+            'input': {'width': image.width, 'height': image.height, 'layout': image.layout,
+                      'color': image.color, 'resize': image.resize, 'mean': list(image.mean),
+                      'std': list(image.std)},
+            'classes': {int(i): name for i, name in trained.class_names.items()}}
     if trained.head is None:
         del said['head']
     return said
@@ -193,15 +195,20 @@ def _entry(trained: Trained, file: Path) -> dict[str, Any]:
 def _card(trained: Trained, entry: Mapping[str, Any]) -> str:
     rows = '\n'.join(f'| {row["dataset"]} | {row["metric"]} | {row["value"]} |'
                      for row in trained.quality)
-    facts = '\n'.join(f'- {note}' for note in trained.notes)
+    facts = ''.join(f'- {note}\n' for note in trained.notes)
+    world = 'simulated' if trained.domain == 'simulation' else 'real'
+    sees = f'for pictures of a {world} camera, '
+    if trained.input is None:
+        sees = f'trained in a {world} world, '
+    else:
+        facts = f'- Classes: {", ".join(trained.class_names.values())}\n{facts}'
     return (f'# {trained.name}\n\n'
-            f'A network for {trained.task} ({trained.architecture}), for pictures of a '
-            f'{"simulated" if trained.domain == "simulation" else "real"} camera, '
+            f'A network for {trained.task} ({trained.architecture}), {sees}'
             f'{entry["size_bytes"]} bytes, licence {trained.licence}.\n\n'
             f'- Comes from: {trained.source}\n'
             f'- Trained by: `{entry["training"]["command"]}` (seed {trained.seed}, commit '
             f'{entry["training"]["commit"]}, {entry["training"]["hardware"]})\n'
-            f'- Classes: {", ".join(trained.class_names.values())}\n{facts}\n\n'
+            f'{facts}\n'
             f'| data set | metric | value |\n|---|---|---|\n{rows}\n')
 
 

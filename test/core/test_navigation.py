@@ -14,7 +14,7 @@ from perception_nodes.core.safety import RobotFootprint, SafetyLayer
 from perception_nodes.core.types import LaserRanges, VelocityCommand
 import pytest
 
-PARAMS = NavigationParams()
+PARAMS = NavigationParams(sectors=60)
 STRAIGHT_ON = VelocityCommand(1.0, 0.0)
 
 

@@ -5,12 +5,15 @@ import json
 
 import cv2
 import numpy as np
-from perception_nodes.cli import benchmark_navigation
 from perception_nodes.cli.main import main
 from perception_nodes.core.dynamic_window import DynamicWindow
 from perception_nodes.core.navigation import NavigationParams
-from perception_nodes.evaluation.navigation import barn_score, Course, Drive, load_barn
-from perception_nodes.evaluation.navigation_baselines import PlannedWindow, StraightLine
+from perception_nodes.evaluation.navigation import barn_score, Course, Drive, load_barn, shares
+from perception_nodes.evaluation.navigation_baselines import (
+    InnateRule,
+    PlannedWindow,
+    StraightLine,
+)
 from perception_nodes.evaluation.navigation_pictures import write_trajectories
 from perception_nodes.sim.navigation_batch import SensorParams
 from perception_nodes.sim.navigation_worlds import NavigationWorld
@@ -75,9 +78,10 @@ def test_the_challenges_worlds(data_dir):
 def test_who_gets_where():
     """All cross free ground; out of a trap only the planner finds."""
     course = Course([room(), room(TRAP)], NavigationParams(recoveries=0), LIDAR, 20.0)
-    for policy in (StraightLine(), DynamicWindow(), PlannedWindow()):
+    for policy in (StraightLine(), InnateRule(), DynamicWindow(), PlannedWindow()):
         assert course.drive(policy, 0, 1).reached
     assert not course.drive(StraightLine(), 1, 1).reached
+    assert not course.drive(InnateRule(), 1, 1).reached
     planned = course.drive(PlannedWindow(), 1, 1)
     assert planned.reached
     assert np.abs(planned.poses[:, 1]).max() > 0.9  # around the trap
@@ -97,7 +101,7 @@ def test_shares_and_pictures(tmp_path):
     """Two worlds, one reached: a half, with the interval from none to all."""
     worlds = [room(), room(TRAP)]
     drives = {'some_': [a_drive(True, 5.0), replace(a_drive(False, 5.0), world=1)]}
-    values = benchmark_navigation.shares(drives, worlds, 'room2d', seed=0)
+    values = shares(drives['some_'], worlds, 'some_room2d', seed=0)
     assert values['some_room2d_success'] == 0.5
     assert (values['some_room2d_success_ci_low'], values['some_room2d_success_ci_high']) == (0, 1)
     assert 'some_room2d_score' not in values

@@ -26,7 +26,7 @@ from perception_nodes.sim.navigation_worlds import (
 )
 import pytest
 
-ROBOT = NavigationParams()
+ROBOT = NavigationParams(sectors=60)
 EXACT = SensorParams(level=0.0)
 FEW = NavigationEnvParams(worlds=1)
 
