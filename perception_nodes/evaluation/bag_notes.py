@@ -66,9 +66,10 @@ class Truth:
     masks: PackedMasks = field(default_factory=PackedMasks)
     areas_px: dict[int, dict[int, int]] = field(default_factory=dict)  # visible, by instance
     occupancy: OccupancyMap | None = None
-    places: list[tuple[int, float, float]] = field(default_factory=list)  # stamp_ns, x, y in m
+    # received_ns, stamp_ns, x and y in metres
+    places: list[tuple[int, int, float, float]] = field(default_factory=list)
     places_frame: str = ''
-    impacts: list[tuple[int, float]] = field(default_factory=list)  # stamp_ns, m/s
+    impacts: list[tuple[int, float]] = field(default_factory=list)  # received_ns, m/s
 
     def __bool__(self) -> bool:
         return bool(self.detections or len(self.masks) or self.occupancy is not None)
@@ -97,7 +98,8 @@ class BagNotes:
     scans: list[tuple[int, LaserRanges]] = field(default_factory=list)
     truth: Truth = field(default_factory=Truth)
     recorded: list[RecordedResults] = field(default_factory=list)
-    goals: list[tuple[int, str, float, float]] = field(default_factory=list)  # ns, frame, x, y
+    # received_ns, frame, x and y in metres
+    goals: list[tuple[int, str, float, float]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # sentences
 
 
@@ -149,7 +151,7 @@ class _Takers:
             (goal, _POSE): self._goal,
             (f'{truth}/odom', _ODOMETRY): self._place,
             (f'{truth}/contact', _VECTOR): lambda at, msg: notes.truth.impacts.append(
-                (_stamp_ns(msg), float(msg.vector.x))),
+                (at, float(msg.vector.x))),
             (f'{truth}/map', _GRID): self._occupancy,
             (f'{truth}/label_info', _LABELS): lambda at, msg: notes.truth.class_names.update(
                 decode.class_names_from_msg(msg)),
@@ -221,7 +223,7 @@ class _Takers:
 
     def _place(self, at_ns: int, msg: Any) -> None:
         at = msg.pose.pose.position
-        self._notes.truth.places.append((_stamp_ns(msg), float(at.x), float(at.y)))
+        self._notes.truth.places.append((at_ns, _stamp_ns(msg), float(at.x), float(at.y)))
         self._notes.truth.places_frame = str(msg.header.frame_id)
 
     def _occupancy(self, at_ns: int, msg: Any) -> None:

@@ -23,6 +23,7 @@ from perception_nodes.evaluation.bag_frames import (
     FrameReader,
     shared_frame_ids,
 )
+from perception_nodes.evaluation.bag_motion import motion_findings
 from perception_nodes.evaluation.bag_nodes import make_node, Surroundings
 from perception_nodes.evaluation.bag_notes import (
     BagNotes,
@@ -45,6 +46,7 @@ from perception_nodes.evaluation.bag_parts import (
 from perception_nodes.evaluation.bag_pictures import BagPictures
 from perception_nodes.evaluation.bag_run import BagRun, Moment
 from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
+from perception_nodes.evaluation.bag_space import MapPart, PositionPart
 from perception_nodes.evaluation.bag_speed import speed_findings
 from perception_nodes.evaluation.bag_truth import (
     box_file,
@@ -171,7 +173,8 @@ class _Evaluation:
             result.values['lockstep_hash' if self.task.mode == 'lockstep' else 'realtime_hash'] \
                 = lockstep_hash(self.run.digests)
         for found in (speed_findings(self.run.logs, self.task.mode),
-                      *(part.finish(self.task.seed) for part in self.parts)):
+                      *(part.finish(self.task.seed) for part in self.parts),
+                      motion_findings(self.notes)):
             result.values |= found.values
             result.sections += found.sections
             result.sentences += found.sentences
@@ -185,17 +188,22 @@ class _Evaluation:
 
     def _parts(self, topics: CameraTopics) -> list[Part]:
         pictures = BagPictures(self.task.bag, topics.first)
+        truth = self.notes.truth
         scored: list[Part] = []
         unscored: list[Part] = []
         for node in self.run.nodes:
             if node.kind == 'detection':
                 boxes_of = _boxes_of_node
                 scored += self._box_parts(node.name, node.class_names, boxes_of, pictures)
+                scored += self._position_parts(node.name, node.class_names)
                 unscored.append(BoxConsistencyPart(
                     node.name, boxes_of, self.transforms.buffer))
             elif node.kind == 'segmentation':
                 scored += self._mask_parts(node.name, node.class_names, _mask_of_node, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
+            elif node.kind == 'obstacle_map' and truth.occupancy is not None:
+                scored.append(MapPart(
+                    node.name, truth, truth.occupancy, self.transforms.buffer))
         for recorded in self.notes.recorded:
             name = 'recorded_' + recorded.topic.strip('/').replace('/', '_')
             lookup = _Recorded(recorded, self.task)
@@ -234,6 +242,14 @@ class _Evaluation:
             return []
         scored = {i: label for i, label in class_names.items() if i in wanted}
         return [BoxPart(name, BoxScores(source, scored, pictures), boxes_of)]
+
+    def _position_parts(self, name: str, class_names: Mapping[int, str]) -> list[Part]:
+        truth, transforms = self.notes.truth, self.transforms.buffer
+        ids, _ = shared_classes(truth.class_names, class_names, self.task.renamed)
+        if not (truth.detections and truth.boxes_3d and ids):
+            return []
+        return [PositionPart(
+            name, truth, BoxTruth(truth, ids, transforms, self.task.tolerance_ns), transforms)]
 
     def _mask_parts(
         self, name: str, class_names: Mapping[int, str], mask_of: MaskOf, pictures: BagPictures
