@@ -103,9 +103,15 @@ class NavigationNode(ManagedNode[NavigationNodeParams, GoalDriver]):
     def _policy(self) -> NavigationPolicy:
         if self.params.policy == 'dwa':
             return DynamicWindow()
-        entry = find_model(self.params.model, 'navigation', self.params.manifest)
-        policy: NavigationPolicy = load_model(entry)
-        return policy
+        p = self.params
+        policy = load_model(find_model(p.model, 'navigation', p.manifest))
+        policy.check(p)
+        if p.decision_ms != policy.period_ms:
+            raise ValueError(
+                f"parameter 'decision_ms' is {p.decision_ms:g}, but model '{p.model}' was trained "
+                f'with {policy.period_ms:g} ms from one decision to the next: set it to that')
+        learned: NavigationPolicy = policy
+        return learned
 
     def begin(self) -> None:
         """Listen and drive, from an empty memory."""
