@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map bench-grasp bench-navigation
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map bench-grasp bench-navigation bench-places bench-regions
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -83,6 +83,12 @@ bench-map: venv ## measure obstacle maps beside the rules of others; writes out/
 
 bench-navigation: venv ## drive to goals in BARN's worlds and rooms (WORLDS=, TRIALS=, SEED=); writes out/bench/navigation.json
 	$(BIN)/perception benchmark navigation $(if $(WORLDS),--worlds $(WORLDS)) $(if $(TRIALS),--trials $(TRIALS)) --seed $(or $(SEED),0) --out out/bench/navigation.json
+
+bench-places: venv ## recognise simulated places in other light; writes out/bench/places.json
+	$(BIN)/perception benchmark places --out out/bench/places.json
+
+bench-regions: venv ## sliding windows, region proposals and detectors on 50 photos; writes out/bench/regions.json
+	$(BIN)/perception benchmark regions $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/regions.json
 
 bench-simulation: venv ## measure the simulator and its renderers; writes out/bench/simulation.json
 	$(BIN)/perception benchmark simulation --out out/bench/simulation.json

@@ -62,6 +62,15 @@ def renaming(text: str) -> tuple[str, str]:
     return old, new
 
 
+def renamed_classes(text: str) -> dict[str, str]:
+    """Return class names by those they replace, from ``sofa=couch,tvmonitor=tv``."""
+    pairs = [pair.split('=') for pair in text.split(',')]
+    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no list of names; write it as 'sofa=couch,tvmonitor=tv'")
+    return {theirs.strip(): ours.strip() for theirs, ours in pairs}
+
+
 def _number(text: str) -> float:
     try:
         value = float(text)

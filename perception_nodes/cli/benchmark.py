@@ -23,6 +23,12 @@ BENCHMARKS = {
     'navigation': (
         'perception_nodes.cli.benchmark_navigation',
         "how often robots reach goals in BARN's worlds and among people, and what they hit"),
+    'places': (
+        'perception_nodes.cli.benchmark_places',
+        'how well simulated places are recognised in other light'),
+    'regions': (
+        'perception_nodes.cli.benchmark_regions',
+        'sliding windows, region proposals and detectors on the same photos'),
     'simulation': (
         'perception_nodes.cli.benchmark_simulation',
         'CPU time of simulated physics and pictures, with and without OpenGL'),

@@ -6,7 +6,7 @@ the worst pictures. The headline of detectors is ``mAP50``, of segmenters ``mIoU
 ``accuracy``; intervals are 95 % over scenes where the data set tells them, else over pictures.
 """
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import product
@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, renamed_classes
 from perception_nodes.cli.evaluate_through_ros import detect_through_ros
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.cli.progress import progress
@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--out', type=Path, metavar='FILE.json', help='result file to write; the page lies beside '
         'it (default: out/eval/MODEL_DATASET.json)')
     parser.add_argument(
-        '--map', type=_renamed, default={}, metavar='THEIRS=OURS,...', dest='renamed',
+        '--map', type=renamed_classes, default={}, metavar='THEIRS=OURS,...', dest='renamed',
         help="the data set's class names where the model has others; of masks also 'void'")
     parser.add_argument(
         '--corruptions', action='store_true',
@@ -304,11 +304,3 @@ def _main_scores(values: Mapping[str, Any]) -> list[str]:
 
 def _spoken(name: str) -> str:
     return name.replace('coco_', 'COCO ').replace('_', ' ')
-
-
-def _renamed(text: str) -> dict[str, str]:
-    pairs = [pair.split('=') for pair in text.split(',')]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
-        raise ArgumentTypeError(
-            f"'{text}' is no list of names; write it as 'sofa=couch,tvmonitor=tv'")
-    return {theirs.strip(): ours.strip() for theirs, ours in pairs}

@@ -112,7 +112,7 @@ class DetectionTask:
 
     def validate(self, network: SceneDetector, device: torch.device) -> Mapping[str, float]:
         """Return AP and AP50 as COCO counts them, in the pixels of the pictures."""
-        found = [self._detect(network, image, device) for image in self._val.images]
+        found = [self._found(network, image, device) for image in self._val.images]
         scores = coco_average_precision([image.labels for image in self._val.images], found)
         return {'AP': scores['AP'], 'AP50': scores['AP50']}
 
@@ -151,7 +151,13 @@ class DetectionTask:
         rgb = recolour(warp_picture(image.rgb(), matrix, size), self._strength, rng)
         return cut_out(rgb, self._strength, rng), warp_boxes(image.labels, matrix, size)
 
-    def _detect(
+    def detect(self, image: LabelledImage) -> Detections:
+        """Return what the network finds in a picture, in its pixels."""
+        network = self.network.eval()
+        with torch.inference_mode():
+            return self._found(network, image, next(network.parameters()).device)
+
+    def _found(
         self, network: SceneDetector, image: LabelledImage, device: torch.device
     ) -> Detections:
         pixels, resize = network_input(image.rgb(), self._spec)
