@@ -7,10 +7,10 @@ from perception_nodes.ros.lifecycle_node import LATCHED
 import pytest
 
 pytest.importorskip('mujoco', reason='mujoco is not installed: the simulator needs it')
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.timeout(300)]
 
 HARD_MPS = 0.1
-ARRIVE_S = 60.0
+START_S, ARRIVE_S = 120.0, 60.0
 FIRST, SECOND = (-1.2, -0.8), (1.0, 0.2)  # in the room below, in map
 PARAMS = """
 perception_container: {ros__parameters: {nodes: [simulation, navigation]}}
@@ -44,7 +44,7 @@ def test_two_goals_by_the_lidar(graph, start_node, tmp_path):
     truth = graph.collect(Odometry, '/simulation/ground_truth/odom')
     commands = graph.collect(TwistStamped, '/cmd_vel')
     goals = graph.publisher(PoseStamped, '/goal_pose')
-    graph.wait_for(lambda: states(statuses) == ['idle'] and truth, 'an idle robot')
+    graph.wait_for(lambda: states(statuses) == ['idle'] and truth, 'an idle robot', START_S)
     assert not commands
     for x, y in (FIRST, SECOND):
         statuses.clear()
