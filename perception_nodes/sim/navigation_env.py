@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.navigation import NavigationParams, observation_size
+from perception_nodes.core.navigation import covers_behind, NavigationParams, observation_size
 from perception_nodes.core.navigation_rules import commands_of
 from perception_nodes.core.params import param
 from perception_nodes.sim import navigation_kernels as kernels
@@ -68,8 +68,9 @@ class NavigationVectorEnv(VectorEnv):
     know; distances around obstacles go into rewards only.
 
     **Action**: (N, 2) float32 in [-1, 1]: speed ahead, from the fastest back (-1) to the fastest
-    ahead (1), and turn, from right (-1) to left (1). What is beyond is cut off. With ``guarded``
-    the safety layer acts on it, as it does on a robot.
+    ahead (1), and turn, from right (-1) to left (1). What is beyond is cut off, and nothing backs
+    off where the scan does not cover what is behind. With ``guarded`` the safety layer acts on
+    the action, as it does on a robot.
 
     **Dynamics**: a differential drive follows commands late (latency) and slowly (lag, limited
     acceleration), in steps of at most 20 ms. Obstacles are exact circles and segments, people
@@ -149,6 +150,8 @@ class NavigationVectorEnv(VectorEnv):
     ) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Drive one period: observations, rewards, terminations, truncations and infos."""
         commands = commands_of(np.asarray(actions, np.float64), self.robot.limits)
+        is_blind = ~covers_behind(self.batch.sectors_m[:, 0])
+        commands[is_blind, 0] = np.maximum(commands[is_blind, 0], 0.0)
         before = self.batch.robots.sent[:, 0].copy()
         taken = np.zeros(self.num_envs)
         if self.params.guarded:

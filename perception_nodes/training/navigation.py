@@ -40,7 +40,7 @@ _CELLULAR_WEIGHT = 2.0 / 3.0  # of the score that chooses a checkpoint
 class NavigationTraining(Params):
     """How a navigation policy is trained."""
 
-    steps: int = param(6_500_000, 'Decisions of all robots together.', ge=1)
+    steps: int = param(6_000_000, 'Decisions of all robots together.', ge=1)
     robots: int = param(256, 'Robots that learn side by side.', ge=8, le=65536)
     rollout: int = param(
         64, f'Decisions of each robot from one update to the next, a multiple of {CHUNK}.',
@@ -60,7 +60,7 @@ class NavigationTraining(Params):
         'imitated less and less; 0: never.', ge=0.0, le=1.0)
     easy_share: float = param(
         0.1, 'Share of the training in which cellular worlds are sparse ones.', ge=0.0, le=1.0)
-    validations: int = param(16, 'How often the policy is validated.', ge=1)
+    validations: int = param(10, 'How often the policy is validated.', ge=1)
     validation_worlds: int = param(
         120, 'Cellular worlds of a validation; half as many are rooms and clutter.', ge=3)
     seed: int = param(0, 'Of everything random.', ge=0)
