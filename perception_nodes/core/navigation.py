@@ -325,7 +325,8 @@ class Navigator:
             return NavigationStep(wanted, NavigationState.MOVING)
         guarded = self._safety.guard(
             wanted, observation.points_m, observation.velocity,
-            sees_behind=observation.sees_behind, sees_ahead=observation.sees_ahead)
+            sees_behind=observation.sees_behind, sees_ahead=observation.sees_ahead,
+            odom_from_base=observation.odom_from_base, time_s=time_s)
         return NavigationStep(guarded.command, NavigationState.MOVING, guarded.reason)
 
 

@@ -93,6 +93,9 @@ class SafetyParams(Params):
         le=2000.0)
     period_ms: float = param(
         100.0, 'Time between two commands.', unit='ms', ge=10.0, le=1000.0)
+    memory_ms: float = param(
+        1000.0, 'For how long obstacles are heeded that newer scans do not show: thin legs fall '
+        'between two beams.', unit='ms', ge=0.0, le=10000.0)
     stale_after_ms: float = param(
         500.0, 'Age of scan, odometry or transform from which the robot stops.', unit='ms',
         ge=10.0, le=10000.0)
@@ -119,18 +122,25 @@ class GuardedCommand:
 
 
 class SafetyLayer:
-    """Guards one robot. It remembers the last command, so it must see every one of them."""
+    """
+    Guards one robot.
+
+    It remembers the last command, so it must see every one of them, and for a while what earlier
+    scans have shown.
+    """
 
     def __init__(self, params: SafetyParams) -> None:
         self._params = params
         self._footprint, self._limits = params.footprint.numbers, params.limits.numbers
         self._timing = (params.latency_ms / 1e3, params.lag_ms / 1e3, params.period_ms / 1e3)
         self._sent = VelocityCommand()
+        self._memory, self._remembered = np.empty((kernels.MEMORY, 3)), 0
 
     def guard(
         self, wanted: VelocityCommand, points_m: npt.NDArray[np.float64],
         moving: VelocityCommand, *, age_ms: float = 0.0, sees_behind: bool = True,
-        sees_ahead: bool = True,
+        sees_ahead: bool = True, odom_from_base: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        time_s: float = 0.0,
     ) -> GuardedCommand:
         """
         Return the command to send instead of the wanted one.
@@ -140,6 +150,8 @@ class SafetyLayer:
         :param age_ms: Age of the oldest input: scan, odometry, transform.
         :param sees_behind: Whether the scan covers what is behind; without, nothing backs off.
         :param sees_ahead: Whether it covers what is ahead; without, nothing drives ahead.
+        :param odom_from_base: x, y and yaw, by which earlier scans are remembered.
+        :param time_s: Of the scan.
         """
         if not age_ms <= self._params.stale_after_ms:  # NaN is stale, too
             return self.stop(f'inputs are {age_ms:.0f} ms old, more than '
@@ -151,8 +163,11 @@ class SafetyLayer:
         unseen = not sees_ahead and wanted.linear_mps > 0.0
         if unseen:
             wanted = VelocityCommand(0.0, wanted.angular_rps)
+        earlier, self._remembered = kernels.remember(
+            points_m, len(points_m), odom_from_base, time_s, self._params.memory_ms / 1e3,
+            self._memory, self._remembered)
         v, w, why = kernels.guarded(
-            points_m, len(points_m), self._footprint,
+            points_m, len(points_m), odom_from_base, self._memory, earlier, self._footprint,
             (moving.linear_mps, moving.angular_rps),
             (self._sent.linear_mps, self._sent.angular_rps),
             (wanted.linear_mps, wanted.angular_rps), self._limits, self._timing,

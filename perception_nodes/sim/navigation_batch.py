@@ -11,6 +11,7 @@ from perception_nodes.core.navigation import (
     NavigationParams,
     observation_vectors,
 )
+from perception_nodes.core.navigation_kernels import MEMORY
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.types import LaserRanges
 from perception_nodes.sim import navigation_kernels as kernels
@@ -188,6 +189,9 @@ class RobotBatch:
         self.sectors_m = np.full((n, robot.stacked_scans, robot.sectors), np.nan, np.float32)
         self._newest = np.empty((n, robot.sectors), np.float32)
         self.outcomes = np.zeros(n, np.int64)
+        # the safety layer's; rows count once they are written
+        self._memory = np.empty((n, MEMORY, 3))
+        self._remembered = np.zeros(n, np.int64)
 
     def place(
         self, row: int, world: int, rng: np.random.Generator,
@@ -217,6 +221,7 @@ class RobotBatch:
         r.noise[row] = s.level * rng.uniform(0.2, 1.0, 2) * (s.range_noise_m, s.lost_beams)
         r.random[row] = rng.integers(0, 2 ** 63, dtype=np.uint64)
         r.walked[row] = (0.0, 1.0)
+        self._remembered[row] = 0
         self.outcomes[row] = kernels.RUNNING
         self.sense(np.array([row]), first=True)
 
@@ -241,7 +246,8 @@ class RobotBatch:
         kernels.guard(
             self.robots, live, out, self._sweep, self._mount, p.reach_m, self.ranges_m,
             covers_behind(self.sectors_m[:, 0]),
-            (p.latency_ms / 1e3, p.lag_ms / 1e3, p.period_ms / 1e3), p.margin_m)
+            (p.latency_ms / 1e3, p.lag_ms / 1e3, p.period_ms / 1e3), p.margin_m,
+            self._memory, self._remembered, p.memory_ms / 1e3)
         return out
 
     def sense(self, live: npt.NDArray[np.int64], *, first: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from numba import njit
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.core.navigation_kernels import approached, guarded, see
+from perception_nodes.core.navigation_kernels import approached, guarded, remember, see
 
 RUNNING, REACHED, COLLIDED, TIMED_OUT = range(4)
 BUCKET_M = 0.3
@@ -326,21 +326,26 @@ def sense(worlds, robots, live, sweep, mount, reach, ranges, sectors):  # type: 
 
 @njit(cache=True)
 def guard(  # type: ignore[no-untyped-def]
-    robots, live, commands, sweep, mount, reach, ranges, sees_behind, timing, margin,
+    robots, live, commands, sweep, mount, reach, ranges, sees_behind, timing, margin, memory,
+    remembered, longest,
 ):
     """
     Let the safety layer change the commands of some robots.
 
     :param commands: (N, 2) speed ahead and turn, overwritten for the live ones.
     :param sees_behind: (N,) bool.
+    :param memory: (N, M, 3) points of earlier scans, (N,) ``remembered`` of each; changed.
+    :param longest: For how many seconds points are remembered.
     """
     first, step, near, far = sweep
     points = np.empty((ranges.shape[1], 2))
     sectors = np.empty(1, np.float32)
     for i in live:
         n = see(ranges[i], first, step, near, far, mount, reach, sectors, points)
+        earlier, remembered[i] = remember(
+            points, n, robots.odometry[i], robots.time_s[i], longest, memory[i], remembered[i])
         v, w, _ = guarded(
-            points, n, robots.body[i], robots.twist[i], robots.sent[i, 0], commands[i],
+            points, n, robots.odometry[i], memory[i], earlier, robots.body[i], robots.twist[i], robots.sent[i, 0], commands[i],
             robots.limits[i], timing, margin, sees_behind[i])
         commands[i, 0], commands[i, 1] = v, w
 

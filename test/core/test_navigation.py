@@ -150,6 +150,38 @@ def test_it_comes_to_rest_before_a_wall():
                        VelocityCommand()).command.linear_mps < 0.0
 
 
+def test_a_leg_that_falls_between_beams_is_remembered():
+    """One scan in eight shows it: the robot stops before it, and goes on a second after it went."""
+    layer, x, v, leg = SafetyLayer(PARAMS), 0.0, 0.0, np.array([[2.0, 0.0]])
+    for k in range(60):
+        seen = leg - (x, 0.0) if k % 8 == 0 else np.empty((0, 2))
+        v = layer.guard(STRAIGHT_ON, seen, VelocityCommand(v, 0.0), odom_from_base=(x, 0.0, 0.0),
+                        time_s=0.1 * k).command.linear_mps
+        x += 0.1 * v
+    assert 2.0 - x - PARAMS.footprint_front_m >= PARAMS.margin_m - 1e-3
+    assert x > 1.0
+    out = [layer.guard(STRAIGHT_ON, np.empty((0, 2)), VelocityCommand(),
+                       odom_from_base=(x, 0.0, 0.0), time_s=5.6 + t).command.linear_mps
+           for t in (0.9, 1.1)]
+    assert out[0] < 0.05 < out[1]
+
+
+def test_a_robot_that_cannot_stop_in_time_keeps_as_far_away_as_it_can():
+    """Too fast and too near: turning aside would touch the post, so it brakes straight."""
+    layer = SafetyLayer(NavigationParams(latency_ms=0.0, lag_ms=0.0))
+    post = np.array([[0.42, 0.25]])  # beside the way
+    out = layer.guard(VelocityCommand(1.0, 2.0), post, VelocityCommand(1.0, 0.0))
+    assert out.command.linear_mps == 0.0
+    assert abs(out.command.angular_rps) < 1e-9 or out.command.angular_rps < 0.0
+
+
+def test_nothing_drives_ahead_where_it_does_not_see():
+    out = SafetyLayer(PARAMS).guard(
+        STRAIGHT_ON, np.empty((0, 2)), VelocityCommand(), sees_ahead=False)
+    assert out.command.linear_mps == 0.0
+    assert out.reason == 'not ahead: the scan does not show what is there'
+
+
 def test_nothing_backs_off_where_it_does_not_see():
     out = SafetyLayer(PARAMS).guard(
         VelocityCommand(-0.3, 0.0), np.empty((0, 2)), VelocityCommand(), sees_behind=False)

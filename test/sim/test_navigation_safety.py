@@ -61,26 +61,33 @@ def adversarial(batch, rng):
 
 
 def drive(batch, seed):
-    """Return who hit anything, who hit what all scans of the last second showed, and the ways."""
+    """Return who hit anything, who hit what it could know of, and the ways."""
     rng = np.random.default_rng(seed)
     n = len(batch.outcomes)
-    hit, shown, way = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n)
-    scans = deque(maxlen=10)
+    hit, known, way = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n)
+    moments = deque(maxlen=10)
     for k in range(PERIODS):
         if k % 8 == 0:  # for a while in one direction, as a policy would
             wanted = adversarial(batch, rng)
         before, live = batch.robots.pose[:, :2].copy(), np.flatnonzero(~hit)
-        scans.append((batch.robots.pose.copy(), batch.ranges_m.copy()))
+        moments.append(([state.copy() for state in batch.robots], batch.ranges_m.copy()))
         batch.advance(live, batch.guard(live, wanted))
         way += np.linalg.norm(batch.robots.pose[:, :2] - before, axis=1)
         for row in live[batch.outcomes[live] == kernels.COLLIDED].tolist():
             hit[row] = True
-            shown[row] = was_shown(batch, row, scans)
-    return hit, shown, way
+            known[row] = was_known(batch, row, moments)
+    return hit, known, way
 
 
-def was_shown(batch, row, scans):
-    """Return whether each scan has a return within 0.1 m of where the robot touched."""
+def was_known(batch, row, moments):
+    """Return whether a scan of the last second showed the place when stopping still helped."""
+    touched = touched_places(batch, row)
+    return any(shows(batch, row, robots, ranges, touched) and could_stop(batch, row, robots)
+               for robots, ranges in moments)
+
+
+def touched_places(batch, row):
+    """Return where on the outline of the robot the newest scan has returns."""
     body = batch.robots.body[row]
     touched = seen_from(batch, row, batch.robots.pose[row], batch.ranges_m[row])
     x, y, yaw = batch.robots.pose[row]
@@ -88,13 +95,24 @@ def was_shown(batch, row, scans):
     dx, dy = (touched - (x, y)).T
     ahead, aside = c * dx + s * dy, c * dy - s * dx
     room = np.maximum(np.maximum(ahead - body[0], -body[1] - ahead), np.abs(aside) - body[2])
-    touched = touched[room < max(0.03, room.min(initial=np.inf) + 0.01)]
-    if not len(touched):
-        return False
-    for poses, ranges in scans:
-        points = seen_from(batch, row, poses[row], ranges[row])
-        apart = np.linalg.norm(points[:, None] - touched[None], axis=2)
-        if apart.min(initial=np.inf) > 0.1:
+    return touched[room < max(0.03, room.min(initial=np.inf) + 0.01)]
+
+
+def shows(batch, row, robots, ranges, touched):
+    """Return whether a scan has a return within 0.1 m of one of some places."""
+    points = seen_from(batch, row, kernels.Robots(*robots).pose[row], ranges[row])
+    apart = np.linalg.norm(points[:, None] - touched[None], axis=2)
+    return apart.min(initial=np.inf) <= 0.1
+
+
+def could_stop(batch, row, robots):
+    """Return whether braking at once, as the robot was at that moment, ends without a hit."""
+    robots = kernels.Robots(*(state.copy() for state in robots))
+    outcomes = np.zeros(len(batch.outcomes), np.int64)
+    stop = np.zeros((len(outcomes), 2))
+    for _ in range(30):
+        kernels.advance(batch.packed, robots, np.array([row]), stop, 0.1, 1e9, outcomes)
+        if outcomes[row] == kernels.COLLIDED:
             return False
     return True
 
@@ -105,15 +123,13 @@ def seen_from(batch, row, pose, ranges):
     return ends[np.isfinite(ranges)]
 
 
-@pytest.mark.parametrize('count', [200, pytest.param(10_000, marks=[
-    pytest.mark.slow, pytest.mark.xfail(
-        strict=True, reason='one of 10,000 still hits what it was shown: in room validation 3')])])
+@pytest.mark.parametrize('count', [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_an_adversarial_policy_never_hits_what_the_scan_shows(count):
     batch = random_states(count, 1)
-    hit, shown, way = drive(batch, 2)
-    assert not shown.any(), [
+    hit, known, way = drive(batch, 2)
+    assert not known.any(), [
         (batch.worlds[batch.robots.world[i]].name, batch.robots.pose[i]) for i in
-        np.flatnonzero(shown)[:5]]
+        np.flatnonzero(known)[:5]]
     # what stood behind something else until it was too late is no promise, but is rare
     assert hit.mean() < 0.005
     assert np.median(way) > 0.3  # it drives, it does not just stand
@@ -123,6 +139,6 @@ def test_without_the_layer_it_hits():
     """The test can fail: the same robots unguarded hit what the scans show."""
     batch = random_states(100, 1)
     batch.guard = lambda live, wanted: np.clip(wanted, -2.0, 2.0)
-    hit, shown, _ = drive(batch, 2)
+    hit, known, _ = drive(batch, 2)
     assert hit.mean() > 0.5
-    assert shown.mean() > 0.4
+    assert known.mean() > 0.4
