@@ -345,8 +345,8 @@ def guard(  # type: ignore[no-untyped-def]
         earlier, remembered[i] = remember(
             points, n, robots.odometry[i], robots.time_s[i], longest, memory[i], remembered[i])
         v, w, _ = guarded(
-            points, n, robots.odometry[i], memory[i], earlier, robots.body[i], robots.twist[i], robots.sent[i, 0], commands[i],
-            robots.limits[i], timing, margin, sees_behind[i])
+            points, n, robots.odometry[i], memory[i], earlier, robots.body[i], robots.twist[i],
+            robots.sent[i, 0], commands[i], robots.limits[i], timing, margin, sees_behind[i])
         commands[i, 0], commands[i, 1] = v, w
 
 

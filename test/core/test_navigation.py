@@ -151,7 +151,7 @@ def test_it_comes_to_rest_before_a_wall():
 
 
 def test_a_leg_that_falls_between_beams_is_remembered():
-    """One scan in eight shows it: the robot stops before it, and goes on a second after it went."""
+    """One scan in eight shows it: the robot stops, and goes on a second after the last one."""
     layer, x, v, leg = SafetyLayer(PARAMS), 0.0, 0.0, np.array([[2.0, 0.0]])
     for k in range(60):
         seen = leg - (x, 0.0) if k % 8 == 0 else np.empty((0, 2))
