@@ -24,6 +24,7 @@ from typing import NamedTuple
 from perception_nodes.cli.arguments import count, not_negative
 from perception_nodes.evaluation.bag_notes import TRUTH
 from perception_nodes.evaluation.bag_page import BagEvaluation, BagPage, write_bag_page
+from perception_nodes.evaluation.bag_source import TopicNames
 from perception_nodes.evaluation.evaluate_bag import BagTask, evaluate_bag
 from perception_nodes.evaluation.model_page import Table
 from perception_nodes.evaluation.parameter_sets import (
@@ -90,12 +91,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--truth', default=TRUTH, metavar='PREFIX',
         help='of the topics with ground truth (default %(default)s)')
-    parser.add_argument(
-        '--camera', default='/camera', metavar='NAME',
-        help='camera whose topics are color/image_raw, aligned_depth_to_color/image_raw and '
-        'color/camera_info (default %(default)s)')
-    for name in ('image', 'depth', 'camera-info'):
-        parser.add_argument(f'--{name}', default='', metavar='TOPIC', help='another topic instead')
+    add_camera_arguments(parser)
     parser.add_argument(
         '--require', type=_requirement, nargs='+', default=[], metavar='NAME>=VALUE',
         help="what figures of evaluation.json must reach, as in 'detection_AP50>=0.6'")
@@ -105,6 +101,25 @@ def add_arguments(parser: ArgumentParser) -> None:
         'for the processor, so speed is that of a busy machine')
     parser.add_argument(
         '--seed', type=int, default=0, help='of the confidence intervals (default 0)')
+
+
+def add_camera_arguments(parser: ArgumentParser) -> None:
+    """Declare where the pictures of a bag are."""
+    parser.add_argument(
+        '--camera', default='/camera', metavar='NAME',
+        help='camera whose topics are color/image_raw, aligned_depth_to_color/image_raw and '
+        'color/camera_info (default %(default)s)')
+    for name in ('image', 'depth', 'camera-info'):
+        parser.add_argument(f'--{name}', default='', metavar='TOPIC', help='another topic instead')
+
+
+def topic_names(
+    arguments: Namespace, truth: str = TRUTH, recorded: Sequence[str] = ()
+) -> TopicNames:
+    """Return where things are in a bag, as the command line says."""
+    return TopicNames(
+        arguments.camera.rstrip('/'), arguments.image, arguments.depth, arguments.camera_info,
+        truth.rstrip('/'), tuple(recorded))
 
 
 def run(arguments: Namespace) -> int:
@@ -141,15 +156,14 @@ def _tasks(arguments: Namespace) -> list[BagTask]:
     sets = _parameter_sets(arguments)
     bags = _distinct([bag.stem or bag.name for bag in arguments.bags])
     names = _distinct([one.name for one in sets])
+    topics = topic_names(arguments, arguments.truth, arguments.recorded)
     tasks = []
     for bag, bag_name in zip(arguments.bags, bags, strict=True):
         for parameters, set_name in zip(sets, names, strict=True):
             name = f'{bag_name}, {set_name}' if len(sets) > 1 else bag_name
             tasks.append(BagTask(
-                bag, parameters, name, arguments.mode, arguments.camera.rstrip('/'),
-                arguments.image, arguments.depth, arguments.camera_info,
-                arguments.truth.rstrip('/'), arguments.labels, arguments.renamed,
-                arguments.tolerance_ms, tuple(arguments.recorded), arguments.seed))
+                bag, parameters, name, arguments.mode, topics, arguments.labels,
+                arguments.renamed, arguments.tolerance_ms, arguments.seed))
     return tasks
 
 

@@ -33,6 +33,8 @@ VERBS = {
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model',
         "score a model's boxes, masks or classes against known ones"),
+    'extract-frames': (
+        'perception_nodes.cli.extract_frames', 'write frames of a bag as pictures to be labelled'),
     'fetch-model': (
         'perception_nodes.cli.fetch_model', "download a model's weights, once and on purpose"),
     'parameters': (

@@ -6,6 +6,7 @@ Labels are expressed in the class ids of whoever is scored.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+import difflib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from perception_nodes.core.geometry import inverse, share_in_view
 from perception_nodes.core.transforms import TransformBuffer, TransformError
 from perception_nodes.core.types import Detections, RgbdFrame
 from perception_nodes.evaluation.bag_notes import nearest_stamp, Truth
-from perception_nodes.evaluation.datasets import DetectionDataset, model_ids
+from perception_nodes.evaluation.datasets import DetectionDataset
 from perception_nodes.evaluation.mask_datasets import VOID
 from perception_nodes.evaluation.metrics import BoxLabels
 from perception_nodes.sim.classes import SEGMENTED_AS
@@ -131,11 +132,19 @@ def box_file(
     :raises ValueError: If a class that has boxes is not one of the model's, or a picture's name
         is no stamp.
     """
+    for name in renamed:
+        if name not in labels.class_names.values():
+            raise ValueError(f"{labels.file} has no class '{name}' to map; there are "
+                             f'{", ".join(sorted(labels.class_names.values()))}')
+    known = {name: i for i, name in class_names.items()}
+    ids = {i: known[renamed.get(name, name)] for i, name in labels.class_names.items()
+           if renamed.get(name, name) in known}
     used = {int(i) for image in labels.images for i in image.labels.class_ids}
-    theirs = {i: name for i, name in labels.class_names.items()
-              if i in used or renamed.get(name, name) in class_names.values()}
-    ids = model_ids(labels.file, theirs, class_names, {
-        name: ours for name, ours in renamed.items() if name in theirs.values()})
+    if foreign := [labels.class_names[i] for i in sorted(used) if i not in ids]:
+        raise ValueError(
+            f'{labels.file} has boxes of {", ".join(foreign)}, which the model does not know: '
+            f"say which of its classes they are, as in --map '{_likely(foreign[0], list(known))}'"
+            f' (it knows {", ".join(known)})')
     boxes = {}
     for image in labels.images:
         stem = image.path.stem
@@ -148,6 +157,12 @@ def box_file(
             own.boxes_xyxy, np.array([ids[i] for i in own.class_ids.tolist()], np.int64),
             own.ignored)
     return BoxFile(labels.file, boxes, tolerance_ns)
+
+
+def _likely(foreign: str, known: Sequence[str]) -> str:
+    """Return how to say that a foreign class is the one of ours that sounds most like it."""
+    close = difflib.get_close_matches(foreign, known, n=1, cutoff=0.0)
+    return f'{close[0] if close else "..."}={foreign}'
 
 
 class MaskTruth:

@@ -5,7 +5,7 @@ What is measured hangs on what the bag has: speed and consistency always, accura
 is ground truth or a file of labels.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 import time
@@ -13,25 +13,12 @@ from typing import Literal
 
 import cv2
 from perception_nodes.core.node_params import NodeParams
-from perception_nodes.core.types import Detections, Ids, LaserRanges
+from perception_nodes.core.types import Detections, Ids
 from perception_nodes.evaluation.bag import Bag
-from perception_nodes.evaluation.bag_frames import (
-    BagFrame,
-    BagTransforms,
-    CameraTopics,
-    find_camera,
-    FrameReader,
-    shared_frame_ids,
-)
+from perception_nodes.evaluation.bag_frames import shared_frame_ids
 from perception_nodes.evaluation.bag_motion import motion_findings
-from perception_nodes.evaluation.bag_nodes import make_node, Surroundings
-from perception_nodes.evaluation.bag_notes import (
-    BagNotes,
-    nearest_stamp,
-    read_notes,
-    RecordedResults,
-    TRUTH,
-)
+from perception_nodes.evaluation.bag_nodes import make_node
+from perception_nodes.evaluation.bag_notes import nearest_stamp, RecordedResults
 from perception_nodes.evaluation.bag_page import BagEvaluation, Findings
 from perception_nodes.evaluation.bag_parts import (
     BoxConsistencyPart,
@@ -46,6 +33,7 @@ from perception_nodes.evaluation.bag_parts import (
 from perception_nodes.evaluation.bag_pictures import BagPictures
 from perception_nodes.evaluation.bag_run import BagRun, Moment
 from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
+from perception_nodes.evaluation.bag_source import BagSource, TopicNames
 from perception_nodes.evaluation.bag_space import MapPart, PositionPart
 from perception_nodes.evaluation.bag_speed import speed_findings
 from perception_nodes.evaluation.bag_truth import (
@@ -74,15 +62,10 @@ class BagTask:
     parameters: ParameterSet
     name: str
     mode: Mode = 'lockstep'
-    camera: str = '/camera'
-    image: str = ''
-    depth: str = ''
-    camera_info: str = ''
-    truth: str = TRUTH
+    topics: TopicNames = TopicNames()
     labels: Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)  # their name to ours
     tolerance_ms: float = 20.0
-    recorded: tuple[str, ...] = ()
     seed: int = 0
 
     @property
@@ -101,9 +84,6 @@ def evaluate_bag(task: BagTask) -> BagEvaluation:
     start_s = time.monotonic()
     cv2.setNumThreads(1)
     with Bag(task.bag) as bag:
-        if not bag.count:
-            raise ValueError(f'bag {task.bag} is empty: it has '
-                             f'{len(bag.topics)} topic(s), and not one message')
         evaluation = _Evaluation(task, bag)
         evaluation.watch()
         findings = evaluation.findings()
@@ -119,44 +99,31 @@ class _Evaluation:
     def __init__(self, task: BagTask, bag: Bag) -> None:
         self.task, self.bag, self.frames = task, bag, 0
         self.sentences: list[str] = []
-        topics = find_camera(bag, task.camera, task.image, task.depth, task.camera_info)
-        self.notes = read_notes(bag, topics, task.truth, task.recorded)
-        self.transforms = BagTransforms(self.notes.transforms, self.notes.static_transforms)
         setups = task.parameters.nodes
-        inputs = setups[0].inputs if setups else NodeParams()
-        self._scans = _Scans(self.notes)
-        simulated = (task.parameters.use_sim_time or '/clock' in bag.topics
-                     or bool(self.notes.truth))
-        surroundings = Surroundings(self.transforms.buffer, self._scans.take, simulated)
-        self.run = BagRun([make_node(setup, surroundings) for setup in setups])
-        self.reader = FrameReader(bag, topics, inputs, self.notes.intrinsics, self.transforms,
-                                  self.notes.depth_intrinsics)
-        self.topics = topics
-        self.parts = self._parts(topics)
-        self._total = bag.topics[topics.first].count
+        self.source = BagSource(
+            bag, task.topics, setups[0].inputs if setups else NodeParams(),
+            is_simulated=task.parameters.use_sim_time)
+        self.notes, self.transforms = self.source.notes, self.source.transforms.buffer
+        self.run = BagRun([make_node(setup, self.source.surroundings) for setup in setups])
+        self.parts = self._parts()
 
     def watch(self) -> None:
         """Show every frame to the nodes, and every moment to the parts."""
-        frames = tqdm(self.reader, self.task.name, self._total, unit='frame', disable=None,
-                      leave=False)
-        moments = self.run.realtime(self._noted(frames)) if self.task.mode == 'realtime' \
-            else self.run.lockstep(self._noted(frames))
+        frames = tqdm(self.source.frames(), self.task.name, self.source.total, unit='frame',
+                      disable=None, leave=False)
+        show = self.run.realtime if self.task.mode == 'realtime' else self.run.lockstep
         first_ns = None
-        for moment in moments:
+        for moment in show(frames):
             self.frames += 1
             seen = moment.seen
             first_ns = seen.received_ns if first_ns is None else first_ns
             place = Place(seen.rgbd.stamp_ns, seen.received_ns, first_ns, seen.rgbd)
             for part in self.parts:
                 part.add(place, moment)
-        if not self.frames:
-            why = f': {self.reader.lost[0]}' if self.reader.lost else ''
-            raise ValueError(
-                f'bag {self.task.bag} has no frame on {self.topics.first} that can be used{why}')
 
     def findings(self) -> Findings:
         """Return what everything comes to."""
-        lost = self.reader.lost
+        lost = self.source.lost
         result = Findings(sentences=[
             *shared_frame_ids(self.bag, self.notes.frame_ids), *self.notes.damage,
             *self.sentences, *(f'left out: {sentence}' for sentence in lost[:_MOST_LOST])])
@@ -180,14 +147,8 @@ class _Evaluation:
             result.sentences += found.sentences
         return result
 
-    def _noted(self, frames: Iterable[BagFrame]) -> Iterator[BagFrame]:
-        """Let the scans before each frame come first."""
-        for seen in frames:
-            self._scans.until_ns = seen.received_ns
-            yield seen
-
-    def _parts(self, topics: CameraTopics) -> list[Part]:
-        pictures = BagPictures(self.task.bag, topics.first)
+    def _parts(self) -> list[Part]:
+        pictures = self.source.pictures
         truth = self.notes.truth
         scored: list[Part] = []
         unscored: list[Part] = []
@@ -197,27 +158,27 @@ class _Evaluation:
                 scored += self._box_parts(node.name, node.class_names, boxes_of, pictures)
                 scored += self._position_parts(node.name, node.class_names)
                 unscored.append(BoxConsistencyPart(
-                    node.name, boxes_of, self.transforms.buffer))
+                    node.name, boxes_of, self.transforms))
             elif node.kind == 'segmentation':
                 scored += self._mask_parts(node.name, node.class_names, _mask_of_node, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
             elif node.kind == 'obstacle_map' and truth.occupancy is not None:
                 scored.append(MapPart(
-                    node.name, truth, truth.occupancy, self.transforms.buffer))
+                    node.name, truth, truth.occupancy, self.transforms))
         for recorded in self.notes.recorded:
             name = 'recorded_' + recorded.topic.strip('/').replace('/', '_')
             lookup = _Recorded(recorded, self.task)
             if recorded.detections:
                 scored += self._box_parts(name, recorded.class_names, lookup.boxes, pictures)
-                unscored.append(BoxConsistencyPart(name, lookup.boxes, self.transforms.buffer))
+                unscored.append(BoxConsistencyPart(name, lookup.boxes, self.transforms))
             elif len(recorded.masks):
                 scored += self._mask_parts(name, recorded.class_names, lookup.mask, pictures)
                 unscored.append(MaskConsistencyPart(name, lookup.mask))
             else:
                 self.sentences.append(f'{recorded.topic} has no message that can be used')
         names = {node.kind: node.class_names for node in self.run.nodes}
-        shots = ShotsPart(self.bag.topics[topics.first].count, names.get('detection', {}),
-                          names.get('segmentation', {}))
+        shots = ShotsPart(
+            self.source.total, names.get('detection', {}), names.get('segmentation', {}))
         return [*scored, *unscored, shots]
 
     def _box_parts(
@@ -234,9 +195,9 @@ class _Evaluation:
             ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
             if not ids:
                 self.sentences.append(f'{name}: ' + no_common_class(
-                    foreign, list(class_names.values()), f'{task.truth}/detections'))
+                    foreign, list(class_names.values()), f'{task.topics.truth}/detections'))
                 return []
-            source = BoxTruth(truth, ids, self.transforms.buffer, task.tolerance_ns)
+            source = BoxTruth(truth, ids, self.transforms, task.tolerance_ns)
             wanted = set(ids.values())
         else:
             return []
@@ -244,7 +205,7 @@ class _Evaluation:
         return [BoxPart(name, BoxScores(source, scored, pictures), boxes_of)]
 
     def _position_parts(self, name: str, class_names: Mapping[int, str]) -> list[Part]:
-        truth, transforms = self.notes.truth, self.transforms.buffer
+        truth, transforms = self.notes.truth, self.transforms
         ids, _ = shared_classes(truth.class_names, class_names, self.task.renamed)
         if not (truth.detections and truth.boxes_3d and ids):
             return []
@@ -260,26 +221,11 @@ class _Evaluation:
         ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
         if not ids:
             self.sentences.append(f'{name}: ' + no_common_class(
-                foreign, list(class_names.values()), f'{task.truth}/mask'))
+                foreign, list(class_names.values()), f'{task.topics.truth}/mask'))
             return []
         scored = {i: label for i, label in class_names.items() if i in ids.values()}
         source = MaskTruth(truth, ids, task.tolerance_ns)
         return [MaskPart(name, MaskScores(source, scored, pictures), mask_of)]
-
-
-class _Scans:
-    """Hands out the laser scans of a bag as time goes on."""
-
-    def __init__(self, notes: BagNotes) -> None:
-        self.until_ns = 0
-        self._scans, self._next = notes.scans, 0
-
-    def take(self) -> Sequence[LaserRanges]:
-        """Return the scans recorded since the last call."""
-        first = self._next
-        while self._next < len(self._scans) and self._scans[self._next][0] <= self.until_ns:
-            self._next += 1
-        return [scan for _, scan in self._scans[first:self._next]]
 
 
 class _Recorded:

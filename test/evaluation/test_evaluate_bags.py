@@ -215,3 +215,51 @@ def test_wrong_words_are_refused(room, tmp_path, capsys, flags, said):
         evaluate(room, tmp_path / 'out', *flags)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_frames_are_labelled_by_hand_and_scored(room, tmp_path, capsys):
+    """Extract every third frame, label it, shift the labels by 5 ms, and score a vendor's node."""
+    out = tmp_path / 'labels'
+    assert main(['extract-frames', str(room), str(out), '--every', '3']) == 0
+    assert '4 picture(s) and 0 box(es)' in capsys.readouterr().out
+    names = sorted(path.name for path in (out / 'images').iterdir())
+    assert names == [f'{STAMPS_NS[n]}.png' for n in (0, 3, 6, 9)]
+    content = json.loads((out / 'instances.json').read_text())
+    ids = {one['name']: one['id'] for one in content['categories']}
+    for image in content['images']:
+        stamp_ns = int(image['file_name'].removesuffix('.png'))
+        image['file_name'] = f'{stamp_ns + 5_000_000}.png'
+        for name, box in (('dining table', [10, 10, 30, 30]), ('chair', [50, 30, 12, 16])):
+            content['annotations'].append({
+                'id': len(content['annotations']) + 1, 'image_id': image['id'],
+                'category_id': ids[name], 'bbox': box})
+    content['images'].append(
+        {'id': 99, 'file_name': '5000000000.png', 'width': 64, 'height': 48})
+    (out / 'instances.json').write_text(json.dumps(content))
+    code, figures, page = evaluate(
+        room, tmp_path / 'out', '--recorded', '/vendor/found',
+        '--labels', str(out / 'instances.json'), '--map', 'desk=dining table,seat=chair')
+    name = 'recorded_vendor_found'
+    assert code == 0
+    assert figures[f'{name}_labelled_frames'] == 4
+    assert figures[f'{name}_AP50_desk'] == pytest.approx(1.0)
+    assert figures[f'{name}_AP50_seat'] == pytest.approx(76 / 101, abs=1e-6)  # 3 of 4
+    assert '6 frame(s) have no labels' in page
+    assert '1 of 5 labelled pictures' in page
+    capsys.readouterr()
+    assert evaluate(room, tmp_path / 'other', '--recorded', '/vendor/found',
+                    '--labels', str(out / 'instances.json'))[0] == 1
+    said = capsys.readouterr().err
+    assert 'has boxes of chair, dining table, which the model does not know' in said
+    assert "--map 'seat=chair' (it knows desk, seat)" in said
+    assert main(['extract-frames', str(room), str(out)]) == 1
+    assert 'may hold labels made by hand' in capsys.readouterr().err
+
+
+def test_a_file_that_holds_no_labels_is_said(room, tmp_path, capsys):
+    (tmp_path / 'labels.json').write_text('{"images": []}')
+    flags = ('--recorded', '/vendor/found', '--labels')
+    assert evaluate(room, tmp_path / 'out', *flags, str(tmp_path / 'labels.json'))[0] == 1
+    assert 'labels.json is not a COCO file' in capsys.readouterr().err
+    assert evaluate(room, tmp_path / 'out', *flags, str(tmp_path / 'absent.json'))[0] == 1
+    assert 'there is no file' in capsys.readouterr().err
