@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 import logging
-import struct
 import threading
 import time
 
+from perception_nodes.evaluation.bag import header_stamp_ns
 from perception_nodes.ros.session import message_class, qos_for_all, Session
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
@@ -56,13 +56,6 @@ class Replies:
         with self._changed:
             self._stamps_ns.append(header_stamp_ns(cdr))
             self._changed.notify()
-
-
-def header_stamp_ns(cdr: bytes) -> int:
-    """Return the stamp of a serialised message that begins with a header, nanoseconds."""
-    order = '<' if cdr[1] & 1 else '>'  # four bytes say the byte order, then comes the stamp
-    sec, nanosec = struct.unpack_from(f'{order}iI', cdr, 4)
-    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 def part(publishers: Iterable[Publisher]) -> None:

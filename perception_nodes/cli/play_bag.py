@@ -10,10 +10,10 @@ import time
 from types import TracebackType
 
 import numpy as np
-from perception_nodes.cli.lockstep import header_stamp_ns, meet, part, Replies
+from perception_nodes.cli.lockstep import meet, part, Replies
 from perception_nodes.cli.progress import progress
 from perception_nodes.conversions.encode import header_to_msg
-from perception_nodes.evaluation.bag import Bag, RawMessage, Topic
+from perception_nodes.evaluation.bag import Bag, header_stamp_ns, RawMessage, Topic
 from perception_nodes.ros.session import message_class, Session
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy

@@ -15,6 +15,7 @@ import heapq
 from operator import itemgetter
 from pathlib import Path
 import sqlite3
+import struct
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +75,13 @@ class _Part(Protocol):
     ) -> Iterator[tuple[Connection, int, bytes]]: ...
 
     def close(self) -> None: ...
+
+
+def header_stamp_ns(cdr: bytes) -> int:
+    """Return the stamp of a serialised message that begins with a header, nanoseconds."""
+    order = '<' if cdr[1] & 1 else '>'  # four bytes say the byte order, then comes the stamp
+    sec, nanosec = struct.unpack_from(f'{order}iI', cdr, 4)
+    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 def is_bag(path: Path) -> bool:

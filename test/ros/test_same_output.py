@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from perception_nodes.cli.lockstep import header_stamp_ns
+from perception_nodes.evaluation.bag import header_stamp_ns
 import pytest
 from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection2DArray, Detection3DArray
