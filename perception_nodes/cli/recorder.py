@@ -13,6 +13,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from perception_nodes.cli.concealment import Concealer
 from perception_nodes.evaluation.bag_writer import BagWriter, Storage
 from perception_nodes.ros.session import message_class, qos_for_all, Session
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -43,16 +44,20 @@ class Recorder:
     between them is bounded, and what does not fit is dropped and counted.
 
     :param topics: Full names; None for every topic that is not hidden.
+    :param concealer: What images go through before they are written; those that it refuses are
+        left out and counted.
     :raises OSError: If the bag cannot be begun.
     """
 
     def __init__(self, session: Session, out: Path, topics: Collection[str] | None = None,
-                 storage: Storage = 'mcap') -> None:
+                 storage: Storage = 'mcap', concealer: Concealer | None = None) -> None:
         self.dropped: Counter[str] = Counter()
+        self.withheld: Counter[str] = Counter()  # could not be anonymised
         self.types: dict[str, str] = {}  # of the topics that are recorded
         self.failure: OSError | None = None
         self._session, self._node = session, session.node
         self._topics = topics
+        self._concealer = concealer
         self._subscriptions: dict[str, Subscription] = {}
         self._unknown: set[str] = set()
         self._waiting_bytes = 0
@@ -108,6 +113,8 @@ class Recorder:
         type_name = self.types.get(name, publishers[0].topic_type)
         try:
             message = message_class(type_name)
+            if self._concealer is not None:
+                self._concealer.check(type_name, message)
             if known is None:
                 offered = [_recorded_qos(publisher) for publisher in publishers]
                 self._thread.submit(self._writer.add_topic, name, type_name, offered).result()
@@ -135,12 +142,28 @@ class Recorder:
                 return
         self.dropped[topic] += 1
         if self.dropped[topic] == 1:
-            log.warning('the disk is too slow: dropping messages of %s', topic)
+            slow = 'disk is' if self._concealer is None else 'disk or the model is'
+            log.warning('the %s too slow: dropping messages of %s', slow, topic)
 
     def _write(self, topic: str, stamp_ns: int, cdr: bytes) -> None:
-        self._guarded(self._writer.write, topic, stamp_ns, cdr)
+        kept = self._concealed(topic, cdr)
+        if kept is not None:
+            self._guarded(self._writer.write, topic, stamp_ns, kept)
         with self._lock:
             self._waiting_bytes -= len(cdr)
+
+    def _concealed(self, topic: str, cdr: bytes) -> bytes | None:
+        """Return what may be written of a message; None for nothing."""
+        if self._concealer is None:
+            return cdr
+        try:
+            return self._concealer.conceal(self.types[topic], cdr)
+        except Exception as error:  # whatever it was, nobody has looked for people in it
+            self.withheld[topic] += 1
+            if self.withheld[topic] == 1:
+                log.warning('leaving out messages of %s that cannot be anonymised: %s', topic,
+                            error or type(error).__name__)
+            return None
 
     def _guarded(self, action: Any, *arguments: Any) -> None:
         """Run an action of the writer, unless the disk has refused one before."""
@@ -151,11 +174,12 @@ class Recorder:
                 self.failure = error
 
 
-def record(arguments: argparse.Namespace) -> int:
+def record(arguments: argparse.Namespace, concealer: Concealer | None) -> int:
     """Run ``perception record``; the counts go to standard output."""
     with Session('perception_record') as session:
         wanted = [session.topic(name) for name in arguments.topics] if arguments.topics else None
-        with Recorder(session, arguments.out, wanted, arguments.storage) as recorder:
+        with Recorder(
+                session, arguments.out, wanted, arguments.storage, concealer) as recorder:
             end_s = time.monotonic() + (arguments.duration or float('inf'))
             with suppress(KeyboardInterrupt):
                 while recorder.failure is None and time.monotonic() < end_s:
@@ -170,8 +194,9 @@ def record(arguments: argparse.Namespace) -> int:
 def _report(recorder: Recorder, wanted: list[str] | None) -> None:
     width = max(map(len, recorder.counts), default=0)
     for name, count in sorted(recorder.counts.items()):
-        dropped = recorder.dropped[name]
+        dropped, withheld = recorder.dropped[name], recorder.withheld[name]
         note = f', {dropped} dropped' if dropped else ''
+        note += f', {withheld} left out that could not be anonymised' if withheld else ''
         print(f'{name:{width}}  {count} [{recorder.types[name]}]{note}')
     for name in wanted or ():
         if name not in recorder.counts:

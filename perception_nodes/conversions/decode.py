@@ -61,6 +61,26 @@ def rgb_from_msg(msg: Any) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb), np.uint8)
 
 
+def samples_from_msg(msg: Any) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """
+    Return a copy of the pixels of a ``sensor_msgs/Image`` as its encoding has them.
+
+    :return: (H, W) for grey or (H, W, 3 or 4) colours in the encoding's own order.
+    :raises ValueError: If the encoding is not one of those that :func:`rgb_from_msg` reads by
+        itself, or the buffer does not fit.
+    """
+    if msg.encoding not in _COLOUR:
+        raise ValueError(
+            f"image has encoding '{msg.encoding}'; supported are {', '.join(_COLOUR)}")
+    dtype, channels, _ = _COLOUR[msg.encoding]
+    return _pixels(msg, dtype, channels).astype(dtype)
+
+
+def is_depth(encoding: str) -> bool:
+    """Return whether an encoding of images is one of depth, not of light."""
+    return encoding in _DEPTH
+
+
 def depth_m_from_msg(
     msg: Any, zero_depth_means: ZeroDepth = 'unknown'
 ) -> npt.NDArray[np.float32]:

@@ -35,6 +35,8 @@ _IMAGE_FORMATS = {
     # encoding: (dtype, channels)
     'rgb8': (np.uint8, 3),
     'bgr8': (np.uint8, 3),
+    'rgba8': (np.uint8, 4),
+    'bgra8': (np.uint8, 4),
     'mono8': (np.uint8, 1),
     'mono16': (np.uint16, 1),
     '16UC1': (np.uint16, 1),
@@ -52,8 +54,8 @@ def image_to_msg(pixels: npt.NDArray[np.generic], encoding: str, header: Header)
     """
     Convert an array to ``sensor_msgs/Image``.
 
-    :param pixels: (H, W, 3) uint8 for rgb8 and bgr8; (H, W) uint8 for mono8, uint16 for
-        mono16 and 16UC1, float32 for 32FC1.
+    :param pixels: (H, W, 3) uint8 for rgb8 and bgr8, (H, W, 4) for rgba8 and bgra8; (H, W)
+        uint8 for mono8, uint16 for mono16 and 16UC1, float32 for 32FC1.
     :raises ValueError: If shape or dtype do not suit the encoding.
     """
     dtype, channels = _IMAGE_FORMATS[encoding]
