@@ -7,6 +7,7 @@ from setuptools import Distribution, find_packages, setup
 NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models', 'docs/gpu')  # the last: records of GPUs
 EXECUTABLES = {
+    'anonymisation_node': 'perception_nodes.anonymisation_node:main',
     'classification_node': 'perception_nodes.classification_node:main',
     'counting_node': 'perception_nodes.counting_node:main',
     'description_node': 'perception_nodes.description_node:main',

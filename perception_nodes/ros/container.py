@@ -23,6 +23,7 @@ from rclpy.node import Node
 
 # imported when asked for: a robot without a GPU need not have every library of the suite
 NODE_TYPES = {
+    'anonymisation': 'perception_nodes.anonymisation_node:AnonymisationNode',
     'classification': 'perception_nodes.classification_node:ClassificationNode',
     'counting': 'perception_nodes.counting_node:CountingNode',
     'description': 'perception_nodes.description_node:DescriptionNode',
