@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 _COMPARISONS = {'>=': operator.ge, '<=': operator.le}
 # what the table of all evaluations shows, where it was measured
-_OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'box_flicker', 'mask_flicker',
-             'compute_ms_p95', 'age_ms_p95', 'dropped')
+_OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'rectangle_accuracy', 'box_flicker',
+             'mask_flicker', 'compute_ms_p95', 'age_ms_p95', 'dropped')
 
 
 class Requirement(NamedTuple):
@@ -85,6 +85,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--map', type=_renamed, default={}, metavar='OURS=THEIRS,...', dest='renamed',
         help="class names of the model where ground truth has others, as in 'couch=sofa'")
+    parser.add_argument(
+        '--grasp-labels', type=Path, metavar='FOLDER',
+        help='true grasp rectangles as Cornell writes them, in files STAMP_NScpos.txt')
     parser.add_argument(
         '--tolerance-ms', type=not_negative, default=20.0, metavar='MS',
         help='how far labels and recorded results may lie from their frame (default 20)')
@@ -163,7 +166,8 @@ def _tasks(arguments: Namespace) -> list[BagTask]:
             name = f'{bag_name}, {set_name}' if len(sets) > 1 else bag_name
             tasks.append(BagTask(
                 bag, parameters, name, arguments.mode, topics, arguments.labels,
-                arguments.renamed, arguments.tolerance_ms, arguments.seed))
+                arguments.renamed, arguments.grasp_labels, arguments.tolerance_ms,
+                arguments.seed))
     return tasks
 
 

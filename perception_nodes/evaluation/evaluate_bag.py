@@ -12,10 +12,11 @@ import time
 from typing import Literal
 
 import cv2
-from perception_nodes.core.node_params import NodeParams
+from perception_nodes.core.node_params import GraspNodeParams, NodeParams
 from perception_nodes.core.types import Detections, Ids
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.bag_frames import shared_frame_ids
+from perception_nodes.evaluation.bag_grasps import GraspPart, read_grasp_labels
 from perception_nodes.evaluation.bag_motion import motion_findings
 from perception_nodes.evaluation.bag_nodes import make_node
 from perception_nodes.evaluation.bag_notes import nearest_stamp, RecordedResults
@@ -65,6 +66,7 @@ class BagTask:
     topics: TopicNames = TopicNames()
     labels: Path | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)  # their name to ours
+    grasp_labels: Path | None = None
     tolerance_ms: float = 20.0
     seed: int = 0
 
@@ -165,6 +167,8 @@ class _Evaluation:
             elif node.kind == 'obstacle_map' and truth.occupancy is not None:
                 scored.append(MapPart(
                     node.name, truth, truth.occupancy, self.transforms))
+            elif node.kind == 'grasp' and self.task.grasp_labels is not None:
+                scored.append(self._grasp_part(node.name, self.task.grasp_labels))
         for recorded in self.notes.recorded:
             name = 'recorded_' + recorded.topic.strip('/').replace('/', '_')
             lookup = _Recorded(recorded, self.task)
@@ -211,6 +215,12 @@ class _Evaluation:
             return []
         return [PositionPart(
             name, truth, BoxTruth(truth, ids, transforms, self.task.tolerance_ns), transforms)]
+
+    def _grasp_part(self, name: str, labels: Path) -> Part:
+        setup = next(setup for setup in self.task.parameters.nodes if setup.name == name)
+        assert isinstance(setup.params, GraspNodeParams)
+        return GraspPart(name, read_grasp_labels(labels), setup.params.finger_width_m,
+                         self.task.tolerance_ns)
 
     def _mask_parts(
         self, name: str, class_names: Mapping[int, str], mask_of: MaskOf, pictures: BagPictures
