@@ -8,6 +8,7 @@ from typing import Any
 from geometry_msgs.msg import PoseArray
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.conversions.decode import detections_from_msg, window_from_msg
 from perception_nodes.conversions.encode import (
     detections_3d_to_msg,
@@ -57,7 +58,7 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
             Trigger, '~/plan', self._on_plan, callback_group=MutuallyExclusiveCallbackGroup())
 
     def load(self) -> GraspPlanner:
-        """Compile the planner."""
+        """Compile the planner, and load its network if it has one."""
         if self.params.scale_depth and not (
                 self.params.gravity_frame or self.params.target_frame):
             raise ValueError(
@@ -73,7 +74,7 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
         if self.params.use_detections:
             self.pair_frames_with(Detection2DArray, 'detections')
         warm_up(self.params)
-        return GraspPlanner(self.params)
+        return make_planner(self.params, self.params.model, self.params.manifest)
 
     def extra_inputs(self) -> frozenset[str]:
         """Say that depth is what this node works on; transforms where a frame is named."""

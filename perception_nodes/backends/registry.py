@@ -12,6 +12,7 @@ _LOADERS = {
     ('detection', 'onnxruntime'): 'onnxruntime_backend:load_detector',
     ('detection', 'torchvision'): 'torchvision_backend:load_detector',
     ('detection', 'ultralytics'): 'ultralytics_backend:load_detector',
+    ('grasping', 'onnxruntime'): 'onnxruntime_grasping:load_grasping',
     ('navigation', 'onnxruntime'): 'onnxruntime_navigation:load_policy',
     ('segmentation', 'onnxruntime'): 'onnxruntime_segmentation:load_segmenter',
     ('segmentation', 'own'): 'own_backend:load_segmenter',

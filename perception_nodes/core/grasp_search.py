@@ -15,6 +15,7 @@ from perception_nodes.core import grasp_kernels as kernels
 from perception_nodes.core.height_map import HeightMap
 
 MAP_PIXEL_M = 0.005
+OPENING_UNIT_M = 0.08  # of the openings in maps
 MAP_CHANNELS = 3  # height and top of unseen space over the support, and whether it was seen
 RECTANGLE_SIDE, COARSE_SIDE = 24, 12  # pixels
 RECTANGLE_CHANNELS = 4  # height, top of unseen space, two slopes
@@ -32,7 +33,6 @@ class Fingers:
 
     width_m: float
     thickness_m: float
-    max_opening_m: float
     clearance_m: float
 
 

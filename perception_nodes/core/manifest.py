@@ -16,7 +16,7 @@ import yaml
 
 TASKS = ('detection', 'instances', 'segmentation', 'classification', 'grasping', 'navigation')
 DOMAINS = ('real', 'simulation')
-_WITHOUT_PICTURES = ('navigation',)  # tasks whose entries have neither input nor classes
+_WITHOUT_PICTURES = ('grasping', 'navigation')  # entries have neither input nor classes
 MODEL_FOLDER_VARIABLE = 'PERCEPTION_NODES_MODELS'
 
 _INPUT_CHOICES = {

@@ -52,8 +52,13 @@ class DetectionNodeParams(TrackingParams, Detection3DParams, DetectionParams):
 
 @dataclass(frozen=True, kw_only=True)
 class GraspNodeParams(GraspParams):
-    """Parameters of the grasp node: the gripper, and where the camera is."""
+    """Parameters of the grasp node: the gripper, what judges grasps, and where the camera is."""
 
+    model: str = param(
+        '', 'Network that judges or finds grasps, by its name in the manifest; empty: the '
+        'geometry alone.')
+    manifest: str = param(
+        '', 'Path of your own manifest.yaml, searched before the shipped one.')
     target_frame: str = param('', "Frame of the grasps; empty for the camera's.")
     gravity_frame: str = param(
         '', 'Frame whose z axis points up; empty for target_frame, and if that is empty too, the '

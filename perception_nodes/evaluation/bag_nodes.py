@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.backends.registry import load_model
 from perception_nodes.core import grasping, localization, mapping
 from perception_nodes.core.classification import ClassificationParams, ImageClassifier
-from perception_nodes.core.grasping import GraspContext, GraspPlanner
+from perception_nodes.core.grasping import GraspContext
 from perception_nodes.core.instances import detector_for, instance_image
 from perception_nodes.core.localization import locate
 from perception_nodes.core.mapping import MappingParams, ObstacleMapper, View
@@ -302,7 +303,7 @@ class GraspRun(_Stateless):
         super().__init__(setup, surroundings)
         p = setup.params
         assert isinstance(p, GraspNodeParams)
-        self._params, self._core = p, GraspPlanner(p)
+        self._params, self._core = p, make_planner(p, p.model, p.manifest)
         self.needs = frozenset(
             {'depth', 'camera_info'} | ({'detections'} if p.use_detections else set()))
         grasping.warm_up(p)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-import logging
 import os
 from pathlib import Path
 
@@ -21,17 +20,17 @@ from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
 from perception_nodes.evaluation.grasp_clutter import (
     CAMERA,
     look,
+    make_simulator,
     remove_unreachable,
     View,
 )
 from perception_nodes.sim.scene import Split
 from perception_nodes.sim.simulator import Simulator
 from perception_nodes.sim.worlds.tabletop import make_tabletop
-
-log = logging.getLogger(__name__)
+from tqdm import tqdm
 
 # seeds of a split's first scene; those of the benchmark begin at 80,000
-FIRST_SCENES: dict[Split, int] = {'train': 1000, 'val': 60_000, 'test': 70_000}
+FIRST_SCENES: dict[Split, int] = {'train': 1220, 'val': 60_000, 'test': 70_000}
 _PER_VIEW = 10  # candidates that physics tries of one view
 _MOST_OBJECTS = 6  # in a scene, and so views of it
 _DEPTH_STEP_M = 2.0 ** -12  # that depth is rounded to: the noise is 20 times as large
@@ -69,20 +68,27 @@ class LabelledView:
         return np.asarray(inverse(self.map_from_camera) @ self.map_from_grasp)
 
 
-def write_scene(folder: Path, sim: Simulator, seed: int, split: Split) -> int:
+def write_scenes(root: Path, split: Split, scenes: int) -> None:
     """
-    Try grasps in one scene and write its views; a scene that is there is left alone.
+    Try grasps in the first scenes of a split; scenes that are there are left alone.
 
-    :param folder: Gets a file ``NNNNNN.npz`` for each view: ten times the seed plus its number.
-    :return: How many grasps were tried now.
+    :param root: Its folder ``SPLIT/grasps`` gets a file ``NNNNNN.npz`` for each view: ten times
+        the scene's seed plus the view's number.
     """
-    if _file(folder, seed, 0).is_file():
-        return 0
+    first, folder = FIRST_SCENES[split], root / split / 'grasps'
+    missing = [seed for seed in range(first, first + scenes)
+               if not _file(folder, seed, 0).is_file()]
+    if not missing:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    views = list(scene_views(sim, seed, split))
-    for n, view in reversed(list(enumerate(views))):  # the first is written last: all are there
-        _write(_file(folder, seed, n), view)
-    return sum(len(view.success) for view in views)
+    sim = make_simulator()
+    try:
+        for seed in tqdm(missing, f'grasps for {split}', unit='scene', disable=None):
+            views = list(scene_views(sim, seed, split))
+            for n, view in reversed(list(enumerate(views))):  # the first last: then all are there
+                _write(_file(folder, seed, n), view)
+    finally:
+        sim.close()
 
 
 def read_views(folder: Path) -> list[LabelledView]:
@@ -95,8 +101,8 @@ def read_views(folder: Path) -> list[LabelledView]:
     files = sorted(folder.glob('*.npz'))
     if not files:
         raise FileNotFoundError(
-            f'there are no labelled grasps in {folder}; make some with: perception dataset '
-            f'{folder.parent.parent} --grasps')
+            f'there are no labelled grasps in {folder}; let physics try some: perception train '
+            'grasp --scenes 400 --val-scenes 60')
     return [_read(file) for file in files]
 
 
@@ -208,5 +214,5 @@ def _read(file: Path) -> LabelledView:
                 int(data['scene']))
     except Exception as error:  # a damaged zip raises whatever its reader meets
         raise ValueError(
-            f'{file} holds no labelled grasps, or is damaged ({error}); delete it and make it '
-            'again with: perception dataset --grasps') from error
+            f'{file} holds no labelled grasps, or is damaged ({error}); delete it: perception '
+            'train grasp --scenes makes the scene again') from error
