@@ -1,48 +1,64 @@
-"""Networks in ONNX files, through onnxruntime, and the detectors among them."""
+"""Networks in ONNX files, by the runtime that suits the device, and the detectors among them."""
 
 from collections.abc import Sequence
 import logging
-from typing import Any
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from perception_nodes.backends.heads import HEADS, is_end_to_end, ScoreColumns
 from perception_nodes.backends.preprocess import network_input, Resize
-from perception_nodes.core.manifest import ModelEntry
+from perception_nodes.backends.runtime_choice import choose_runtime, CUDA, TENSORRT
+from perception_nodes.core.manifest import model_folder, ModelEntry
 from perception_nodes.core.types import Detections
+
+if TYPE_CHECKING:  # a machine whose GPU runs everything in torch does without
+    import onnxruntime
 
 log = logging.getLogger(__name__)
 
 _INPUT_DTYPES = {
     'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
+_PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': CUDA, 'tensorrt': TENSORRT}
+
+Answer = tuple[dict[str, npt.NDArray[Any]], Resize]
+
+
+class ImageNetwork(Protocol):
+    """A network that takes one image, whatever runs it."""
+
+    size: tuple[int, int]  # width and height of its input
+
+    def run(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Answer]:
+        """Return for each frame the outputs by name, without batch axis, and its resize."""
+        ...
 
 
 class OnnxNetwork:
     """
-    A network that takes one image.
+    A network in onnxruntime, or in what looks like it.
 
     :raises ValueError: If its input is not the manifest's.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
+    def __init__(self, session: Any, entry: ModelEntry) -> None:
         self.size = (entry.input.width, entry.input.height)
         self._session = session
         self._input = entry.input
         self._input_name, self._dtype = _image_input(session, entry)
         self._output_names = [output.name for output in session.get_outputs()]
 
-    def run(self, rgb: npt.NDArray[np.uint8]) -> tuple[dict[str, npt.NDArray[Any]], Resize]:
-        """Return the outputs by name, without batch axis, and the resize of the image."""
+    def run(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Answer]:
+        """Return the outputs for each frame; see :class:`ImageNetwork`."""
+        # one by one: exported networks mostly have a fixed batch of one
+        return [self._run_one(frame) for frame in frames]
+
+    def _run_one(self, rgb: npt.NDArray[np.uint8]) -> Answer:
         pixels, resize = network_input(rgb, self._input)
         feed = {self._input_name: pixels[None].astype(self._dtype, copy=False)}
         values = self._session.run(None, feed)
         return {name: np.atleast_1d(value)[0]
                 for name, value in zip(self._output_names, values, strict=True)}, resize
-
-    def black(self) -> npt.NDArray[np.uint8]:
-        """Return a picture to try it with."""
-        return np.zeros((*self.size[::-1], 3), np.uint8)
 
 
 class OnnxDetector:
@@ -55,7 +71,7 @@ class OnnxDetector:
     :raises ValueError: If its input, its outputs or its classes are not the manifest's.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
+    def __init__(self, network: ImageNetwork, entry: ModelEntry) -> None:
         if entry.head not in HEADS:
             raise ValueError(
                 f"model '{entry.name}' names head '{entry.head}'; "
@@ -64,8 +80,8 @@ class OnnxDetector:
         self._read = HEADS[entry.head].read
         self._columns = ScoreColumns(entry.class_names)
         try:
-            self._network = OnnxNetwork(session, entry)
-            outputs, _ = self._network.run(self._network.black())
+            self._network = network
+            (outputs, _), = network.run([black(network)])
             self._boxes(outputs)
         except ValueError as error:
             raise ValueError(f"model '{entry.name}': {error}") from error
@@ -76,11 +92,9 @@ class OnnxDetector:
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
-        # one by one: exported detectors often have a fixed batch of one
-        return [self._predict_one(frame) for frame in frames]
+        return [self._detections(*answer) for answer in self._network.run(frames)]
 
-    def _predict_one(self, rgb: npt.NDArray[np.uint8]) -> Detections:
-        outputs, resize = self._network.run(rgb)
+    def _detections(self, outputs: dict[str, npt.NDArray[Any]], resize: Resize) -> Detections:
         found = self._boxes(outputs)
         return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
 
@@ -91,27 +105,68 @@ class OnnxDetector:
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> OnnxDetector:
     """Load a detection model; see :func:`perception_nodes.backends.registry.load_model`."""
-    return OnnxDetector(open_session(entry, device, half_precision), entry)
+    return OnnxDetector(open_network(entry, device, half_precision), entry)
 
 
-def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tuple[str, Any]:
-    """Return the name and dtype of the input, which must be one image of the manifest's size."""
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        found = ', '.join(f'{i.name} {i.shape}' for i in inputs)
+def black(network: ImageNetwork) -> npt.NDArray[np.uint8]:
+    """Return a picture to try a network with."""
+    return np.zeros((*network.size[::-1], 3), np.uint8)
+
+
+def open_network(entry: ModelEntry, device: str, half_precision: bool) -> ImageNetwork:
+    """
+    Load the file of a network that takes one image, into what suits the device.
+
+    :raises ValueError: If it cannot be loaded, or not onto this device.
+    """
+    choice = choose_runtime(entry.backend, device)
+    try:
+        if choice.runtime == 'torch':
+            from perception_nodes.backends.onnx_device import OnnxInTorch
+            return OnnxInTorch(entry, choice.device, half_precision)
+        if choice.runtime == 'openvino':
+            from perception_nodes.backends.openvino_session import OpenVinoSession
+            return OnnxNetwork(OpenVinoSession(entry, half_precision), entry)
+    except ValueError as error:
+        raise ValueError(f"model '{entry.name}': {error}") from error
+    session = open_session(entry, choice.device, half_precision)
+    try:
+        return OnnxNetwork(session, entry)
+    except ValueError as error:
+        raise ValueError(f"model '{entry.name}': {error}") from error
+
+
+def check_image_shape(shape: Sequence[Any], entry: ModelEntry) -> None:
+    """
+    Refuse a network whose input is not the manifest's image.
+
+    :param shape: Of its input with the batch; sides that are free are no positive numbers.
+    """
+    if len(shape) != 4:
         raise ValueError(
-            f'the network asks for {found}; expected one image, (1, 3, height, width) or (1, '
-            'height, width, 3): export it without its pre- and post-processing')
+            f'the network asks for an input of shape {tuple(shape)}; expected one image, (1, 3, '
+            'height, width) or (1, height, width, 3): export it without its pre- and '
+            'post-processing')
     image = entry.input
     wanted = (3, image.height, image.width)
     if image.layout == 'NHWC':
         wanted = (image.height, image.width, 3)
-    # sizes that are free have names
-    if any(isinstance(n, int) and n != want
-           for n, want in zip(inputs[0].shape[1:], wanted, strict=True)):
+    if any(isinstance(n, int) and n > 0 and n != want
+           for n, want in zip(shape[1:], wanted, strict=True)):
         raise ValueError(
-            f'the network takes images of shape {tuple(inputs[0].shape[1:])} only, not {wanted} '
+            f'the network takes images of shape {tuple(shape[1:])} only, not {wanted} '
             f'({image.layout}); leave input_size empty, or correct the manifest')
+
+
+def _image_input(session: Any, entry: ModelEntry) -> tuple[str, Any]:
+    """Return the name and dtype of the input, which must be one image of the manifest's size."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        found = ', '.join(f'{i.name} {i.shape}' for i in inputs)
+        raise ValueError(
+            f'the network asks for {found}; expected one image, (1, 3, height, width) or (1, '
+            'height, width, 3): export it without its pre- and post-processing')
+    check_image_shape(inputs[0].shape, entry)
     if inputs[0].type not in _INPUT_DTYPES:
         raise ValueError(
             f'the network takes {inputs[0].type}; supported are {", ".join(_INPUT_DTYPES)}')
@@ -120,22 +175,26 @@ def _image_input(session: onnxruntime.InferenceSession, entry: ModelEntry) -> tu
 
 def open_session(
     entry: ModelEntry, device: str, half_precision: bool
-) -> onnxruntime.InferenceSession:
+) -> 'onnxruntime.InferenceSession':
     """
-    Load a network of any task; see :func:`perception_nodes.backends.registry.load_model`.
+    Load a network of any task into onnxruntime.
 
+    :param device: ``auto``, ``cpu``, ``cuda:N`` or ``tensorrt:N``.
     :raises ValueError: If onnxruntime cannot load the file, or not onto this device.
     """
-    if half_precision:
+    import onnxruntime
+
+    providers = _providers(device, entry, half_precision)
+    if half_precision and _name(providers[0]) != TENSORRT:
         raise ValueError(
-            f"model '{entry.name}': half_precision is true, but an ONNX file has the precision it "
-            'was exported with; set it to false, or export the network in 16 bits')
+            f"model '{entry.name}': half_precision is true, but in onnxruntime an ONNX file has "
+            'the precision it was exported with; set it to false, or export the network in 16 '
+            'bits')
     options = onnxruntime.SessionOptions()
     # one thread: a robot runs many nodes, and two threads on a busy machine are slower than one
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    providers = _providers(device)
     path = entry.verified_path()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -144,7 +203,7 @@ def open_session(
             f"model '{entry.name}': onnxruntime cannot load {path}: {error}") from error
     # it falls back to the CPU without a word
     taken, asked = session.get_providers()[0], _name(providers[0])
-    if taken != asked and device != 'auto':
+    if taken != asked:
         raise ValueError(
             f"model '{entry.name}' was asked onto {asked} but onnxruntime took {taken}; "
             "check the GPU's driver and libraries, or set device to 'cpu'")
@@ -152,21 +211,27 @@ def open_session(
     return session
 
 
-def _providers(device: str) -> list[Any]:
-    available = onnxruntime.get_available_providers()
-    has_cuda = 'CUDAExecutionProvider' in available
-    if device == 'cpu' or (device == 'auto' and not has_cuda):
-        return ['CPUExecutionProvider']
-    if device == 'auto':
-        device = 'cuda:0'
-    kind, _, index = device.partition(':')
-    if kind != 'cuda' or not (index or '0').isdigit():
-        raise ValueError(f"device is '{device}'; it must be 'auto', 'cpu' or 'cuda:N'")
-    if not has_cuda:
-        raise ValueError(
-            f"device is '{device}', but this onnxruntime has no CUDA; install onnxruntime-gpu "
-            "or set device to 'cpu'")
-    return [('CUDAExecutionProvider', {'device_id': int(index or 0)}), 'CPUExecutionProvider']
+def _providers(device: str, entry: ModelEntry, half_precision: bool) -> list[Any]:
+    """Return what onnxruntime is to run on, best first."""
+    choice = choose_runtime('onnxruntime', device)
+    if choice.runtime != 'onnxruntime':
+        if device != 'auto':
+            raise ValueError(
+                f"device is '{device}', but this onnxruntime has no CUDA; install onnxruntime-gpu "
+                "or set device to 'cpu'")
+        return [_PROVIDERS['cpu']]
+    kind, _, number = choice.device.partition(':')
+    if kind == 'cpu':
+        return [_PROVIDERS['cpu']]
+    said: dict[str, Any] = {'device_id': int(number)}
+    if kind == 'tensorrt':
+        cache = model_folder() / 'tensorrt'
+        cache.mkdir(parents=True, exist_ok=True)
+        said |= {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(cache),
+                 'trt_fp16_enable': half_precision}
+        log.warning("model '%s': TensorRT builds its engine now, which takes minutes the first "
+                    'time; it is kept in %s', entry.name, cache)
+    return [(_PROVIDERS[kind], said), _PROVIDERS['cpu']]
 
 
 def _name(provider: Any) -> str:

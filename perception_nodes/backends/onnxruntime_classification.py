@@ -1,13 +1,12 @@
-"""Classifiers in ONNX files, through onnxruntime."""
+"""Classifiers in ONNX files."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from perception_nodes.backends.class_scores import ScoreReader
-from perception_nodes.backends.onnxruntime_backend import OnnxNetwork, open_session
+from perception_nodes.backends.onnxruntime_backend import black, ImageNetwork, open_network
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import ClassScores
 
@@ -22,24 +21,24 @@ class OnnxClassifier:
     :raises ValueError: If its input, its output or its classes are not the manifest's.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
+    def __init__(self, network: ImageNetwork, entry: ModelEntry) -> None:
         self.class_names = entry.class_names
         try:
-            self._network = OnnxNetwork(session, entry)
-            outputs, _ = self._network.run(self._network.black())
+            self._network = network
+            (outputs, _), = network.run([black(network)])
             self._reader = ScoreReader(entry.class_names, _first(outputs))
         except ValueError as error:
             raise ValueError(f"model '{entry.name}': {error}") from error
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[ClassScores]:
         """Classify each (H, W, 3) uint8 RGB frame; see ``ClassifierModel``."""
-        # one by one: exported networks often have a fixed batch of one
-        return [self._reader.read(_first(self._network.run(frame)[0]))[0] for frame in frames]
+        return [self._reader.read(_first(outputs))[0]
+                for outputs, _ in self._network.run(frames)]
 
 
 def load_classifier(entry: ModelEntry, device: str, half_precision: bool) -> OnnxClassifier:
     """Load a classifier; see :func:`perception_nodes.backends.registry.load_model`."""
-    return OnnxClassifier(open_session(entry, device, half_precision), entry)
+    return OnnxClassifier(open_network(entry, device, half_precision), entry)
 
 
 def _first(outputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:

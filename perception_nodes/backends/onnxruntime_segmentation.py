@@ -1,13 +1,16 @@
-"""Segmenters in ONNX files, through onnxruntime."""
+"""Segmenters in ONNX files."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-from perception_nodes.backends.onnxruntime_backend import OnnxNetwork, open_session
+from perception_nodes.backends.onnxruntime_backend import black, ImageNetwork, open_network
+from perception_nodes.backends.preprocess import Resize
+from perception_nodes.backends.runtime_choice import choose_runtime
 from perception_nodes.backends.segmentation import MaskReader
 from perception_nodes.core.manifest import ModelEntry
+from perception_nodes.core.protocols import SegmenterModel
 from perception_nodes.core.types import SegmentationMask
 
 
@@ -21,13 +24,13 @@ class OnnxSegmenter:
     :raises ValueError: If its input, its output or its classes are not the manifest's.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, entry: ModelEntry) -> None:
+    def __init__(self, network: ImageNetwork, entry: ModelEntry) -> None:
         self.class_names = entry.class_names
         self._layout = entry.input.layout
         try:
             self._reader = MaskReader(entry)
-            self._network = OnnxNetwork(session, entry)
-            self.predict([self._network.black()])
+            self._network = network
+            self.predict([black(network)])
         except ValueError as error:
             raise ValueError(f"model '{entry.name}': {error}") from error
 
@@ -35,17 +38,23 @@ class OnnxSegmenter:
         self, frames: Sequence[npt.NDArray[np.uint8]], *, confidence: bool = False
     ) -> list[SegmentationMask]:
         """Segment each (H, W, 3) uint8 RGB frame; see ``SegmenterModel``."""
-        # one by one: exported networks often have a fixed batch of one
-        return [self._predict_one(frame, confidence) for frame in frames]
+        return [self._mask(*answer, (frame.shape[1], frame.shape[0]), confidence)
+                for frame, answer in zip(frames, self._network.run(frames), strict=True)]
 
-    def _predict_one(self, rgb: npt.NDArray[np.uint8], confidence: bool) -> SegmentationMask:
-        outputs, resize = self._network.run(rgb)
+    def _mask(
+        self, outputs: dict[str, npt.NDArray[Any]], resize: Resize, size: tuple[int, int],
+        confidence: bool,
+    ) -> SegmentationMask:
         values = outputs.get('logits', next(iter(outputs.values())))
         return self._reader.from_output(
-            values, self._layout, resize, self._network.size, (rgb.shape[1], rgb.shape[0]),
-            confidence=confidence)
+            values, self._layout, resize, self._network.size, size, confidence=confidence)
 
 
-def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> OnnxSegmenter:
+def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> SegmenterModel:
     """Load a segmentation model; see :func:`perception_nodes.backends.registry.load_model`."""
-    return OnnxSegmenter(open_session(entry, device, half_precision), entry)
+    choice = choose_runtime(entry.backend, device)
+    if choice.runtime == 'torch':
+        from perception_nodes.backends.onnx_device import segmenter_in_torch
+        if segmenter := segmenter_in_torch(entry, choice.device, half_precision):
+            return segmenter
+    return OnnxSegmenter(open_network(entry, device, half_precision), entry)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.manifest import ModelInput
 
-_LETTERBOX_GREY = 114  # what the YOLO families are trained with
+LETTERBOX_GREY = 114  # what the YOLO families are trained with
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _placed(
     left, top = (int(o) for o in resize.offset_xy)
     return np.asarray(cv2.copyMakeBorder(
         inside, top, spec.height - size[1] - top, left, spec.width - size[0] - left,
-        cv2.BORDER_CONSTANT, value=(_LETTERBOX_GREY,) * 3), np.uint8)
+        cv2.BORDER_CONSTANT, value=(LETTERBOX_GREY,) * 3), np.uint8)
 
 
 def _cropped(

@@ -7,14 +7,17 @@ from perception_nodes.core.manifest import ModelEntry
 
 _LOADERS = {
     ('classification', 'onnxruntime'): 'onnxruntime_classification:load_classifier',
+    ('classification', 'openvino'): 'onnxruntime_classification:load_classifier',
     ('classification', 'own'): 'own_backend:load_classifier',
     ('classification', 'torchvision'): 'torchvision_classification:load_classifier',
     ('detection', 'onnxruntime'): 'onnxruntime_backend:load_detector',
+    ('detection', 'openvino'): 'onnxruntime_backend:load_detector',
     ('detection', 'torchvision'): 'torchvision_backend:load_detector',
     ('detection', 'ultralytics'): 'ultralytics_backend:load_detector',
     ('grasping', 'onnxruntime'): 'onnxruntime_grasping:load_grasping',
     ('navigation', 'onnxruntime'): 'onnxruntime_navigation:load_policy',
     ('segmentation', 'onnxruntime'): 'onnxruntime_segmentation:load_segmenter',
+    ('segmentation', 'openvino'): 'onnxruntime_segmentation:load_segmenter',
     ('segmentation', 'own'): 'own_backend:load_segmenter',
     ('segmentation', 'torchvision'): 'torchvision_segmentation:load_segmenter',
     ('segmentation', 'ultralytics'): 'ultralytics_segmentation:load_segmenter',
@@ -24,6 +27,7 @@ _LOADERS = {
 
 _INSTALL = {
     'onnxruntime': 'pip install onnxruntime',
+    'openvino': 'pip install openvino',
     'torch': 'pip install torch torchvision',
     'torchvision': 'pip install torch torchvision',
     'ultralytics': 'pip install ultralytics-opencv-headless (its licence is AGPL-3.0, which may '
@@ -38,12 +42,12 @@ def load_model(
     """
     Load the weights of a manifest entry onto a device.
 
-    :param device: ``auto``, ``cpu`` or ``cuda:N``.
+    :param device: ``auto``, ``cpu``, ``cuda:N``, or ``tensorrt:N`` for ONNX files.
     :param half_precision: Whether to compute in 16 bits.
     :param input_size: Width and height of the network's input, pixels; empty: the model's own.
     :return: An object of the protocol that ``entry.task`` names.
-    :raises ValueError: If the backend cannot do the task on this device, or the weights are not
-        the right ones.
+    :raises ValueError: If the backend cannot do the task on this device, the network does not
+        fit there, or the weights are not the right ones.
     :raises FileNotFoundError: If the weights are missing.
     :raises ImportError: If the backend's package is not installed.
     """
@@ -64,3 +68,10 @@ def load_model(
         raise ImportError(
             f"model '{entry.name}' needs {error.name}, which is not installed: "
             f'{_INSTALL[error.name]}') from error
+    except RuntimeError as error:  # torch and onnxruntime have no common kind for it
+        if 'out of memory' not in str(error):
+            raise
+        first_sentence = str(error).partition('. ')[0]
+        raise ValueError(
+            f"model '{entry.name}' does not fit onto device '{device}' ({first_sentence}); choose "
+            'a smaller input_size or model, another device, or end what else uses it') from error

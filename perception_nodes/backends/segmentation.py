@@ -21,9 +21,12 @@ from perception_nodes.core.types import SegmentationMask
 
 Array = npt.NDArray[np.float32]
 
+NOT_A_NUMBER = ('the network answered NaN: are its weights damaged, or does it overflow in '
+                'half_precision?')
+
 
 @dataclass(frozen=True, eq=False)
-class _Axis:
+class Axis:
     """Between which coarse scores each pixel of a row or column lies."""
 
     first: npt.NDArray[np.int64]  # (N,) the nearer to the origin
@@ -51,8 +54,8 @@ class MaskReader:
             raise ValueError(
                 'input resize is center_crop, which cuts away pixels that need a class; choose '
                 'stretch or letterbox')
-        self._dtype: Any = np.uint8 if last <= np.iinfo(np.uint8).max else np.uint16
-        self._void = np.iinfo(self._dtype).max
+        self.dtype: Any = np.uint8 if last <= np.iinfo(np.uint8).max else np.uint16
+        self._void = np.iinfo(self.dtype).max
         self._columns = ScoreColumns(entry.class_names)
 
     def from_output(
@@ -102,13 +105,11 @@ class MaskReader:
         :raises ValueError: If C is not the manifest's, or a score is not a number.
         """
         if np.isnan(logits).any():
-            raise ValueError('the network answered NaN: are its weights damaged, or does it '
-                             'overflow in half_precision?')
-        table = self._table(len(logits))
-        y, x = (_axis(count, resize, axis, network_size[axis], image_size[axis])
-                for axis, count in ((1, logits.shape[1]), (0, logits.shape[2])))
+            raise ValueError(NOT_A_NUMBER)
+        table = self.table(len(logits))
+        y, x = axes_between((logits.shape[1], logits.shape[2]), resize, network_size, image_size)
         scores = np.ascontiguousarray(logits, np.float32)
-        ids: npt.NDArray[Any] = np.empty((image_size[1], image_size[0]), self._dtype)
+        ids: npt.NDArray[Any] = np.empty((image_size[1], image_size[0]), self.dtype)
         _best_classes(scores, y.first, y.second, y.share, y.runs,
                       x.first, x.second, x.share, x.runs, table, ids)
         if not confidence:
@@ -133,13 +134,17 @@ class MaskReader:
                              ).astype(np.int64), 0, count - 1)
             for axis, count in ((1, network_ids.shape[0]), (0, network_ids.shape[1])))
         known = np.isin(network_ids, self._columns.known)
-        ids: npt.NDArray[Any] = np.where(known, network_ids, self._void).astype(self._dtype)
+        ids: npt.NDArray[Any] = np.where(known, network_ids, self._void).astype(self.dtype)
         return SegmentationMask(ids[rows[:, None], columns])
 
-    def _table(self, count: int) -> npt.NDArray[Any]:
-        """Return the class id of each of ``count`` scores, void for those that have none."""
+    def table(self, count: int) -> npt.NDArray[Any]:
+        """
+        Return the class id of each of ``count`` scores, void for those that have none.
+
+        :raises ValueError: If a network with that many classes is not the manifest's.
+        """
         ids = self._columns.ids(count)
-        return np.asarray(np.where(ids < 0, self._void, ids), self._dtype)
+        return np.asarray(np.where(ids < 0, self._void, ids), self.dtype)
 
 
 def _positions(
@@ -151,14 +156,30 @@ def _positions(
     return np.asarray(placed * (count / network), np.float64)
 
 
-def _axis(count: int, resize: Resize, axis: int, network: int, image: int) -> _Axis:
+def axes_between(
+    cells: tuple[int, int], resize: Resize, network_size: tuple[int, int],
+    image_size: tuple[int, int],
+) -> tuple[Axis, Axis]:
+    """
+    Return between which scores the pixels of an image lie: for its rows, and for its columns.
+
+    :param cells: Rows and columns of the scores.
+    :param network_size: Width and height of the network's input.
+    :param image_size: Width and height of the image.
+    """
+    rows, columns = (_axis(count, resize, axis, network_size[axis], image_size[axis])
+                     for axis, count in ((1, cells[0]), (0, cells[1])))
+    return rows, columns
+
+
+def _axis(count: int, resize: Resize, axis: int, network: int, image: int) -> Axis:
     places = _positions(count, resize, axis, network, image) - 0.5
     inside = np.clip(places, 0.0, count - 1.0)
     first = inside.astype(np.int64)
     # beyond the outermost centres a run of its own: there the steps are of another width
     stretch = first + (places >= 0.0) + (places > count - 1.0)
     runs = np.flatnonzero(np.diff(stretch, prepend=-1, append=-1))
-    return _Axis(first, np.minimum(first + 1, count - 1), (inside - first).astype(np.float32),
+    return Axis(first, np.minimum(first + 1, count - 1), (inside - first).astype(np.float32),
                  runs)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.class_scores import ScoreReader
-from perception_nodes.backends.preprocess import network_input
-from perception_nodes.backends.torch_runtime import image_tensor, inference
+from perception_nodes.backends.device_network import by_shape, DeviceNetwork
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import ClassScores
 import torch
@@ -25,10 +24,7 @@ class TorchClassifier:
                  half_precision: bool) -> None:
         self.class_names = entry.class_names
         self._input = entry.input
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = network.eval().to(device)
-        self._device = device
-        self._half_precision = half_precision
+        self.network = DeviceNetwork(network, device, half_precision)
         try:
             blank = self._run([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         except (AssertionError, RuntimeError) as error:  # torch's words for a size it cannot take
@@ -43,7 +39,9 @@ class TorchClassifier:
         return self._reader.read(self._run(frames))
 
     def _run(self, frames: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        pixels = np.stack([network_input(frame, self._input)[0] for frame in frames])
-        with inference(self._device, self._half_precision):
-            logits = self._network(image_tensor(pixels, self._device))
-        return np.asarray(logits.float().cpu().numpy(), np.float32)
+        rows: dict[int, npt.NDArray[np.float32]] = {}
+        for places in by_shape(frames):
+            logits, = self.network.to_host(
+                self.network.run([frames[i] for i in places], self._input))
+            rows |= dict(zip(places, logits, strict=True))
+        return np.stack([rows[i] for i in range(len(frames))])

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import pickle
 
-import numpy as np
-import numpy.typing as npt
+from perception_nodes.backends.runtime_choice import device_number
 import torch
 
 # before, a file could run code in spite of weights_only=True (CVE-2025-32434)
@@ -25,19 +24,12 @@ def choose_device(device: str, half_precision: bool) -> torch.device:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == 'auto':
         device = 'cuda:0' if gpus else 'cpu'
-    kind, _, index = device.partition(':')
-    if device != 'cpu' and (kind != 'cuda' or not (index or '0').isdigit()):
-        raise ValueError(f"device is '{device}'; it must be 'auto', 'cpu' or 'cuda:N'")
-    if kind == 'cuda' and int(index or 0) >= gpus:
-        there = f'only {gpus} CUDA device(s), counted from 0' if gpus else 'no CUDA device'
-        raise ValueError(
-            f"device is '{device}', but torch finds {there}; check the GPU's driver and torch's "
-            "CUDA version, or set device to 'auto' or 'cpu'")
+    number = device_number(device, gpus, 'torch')
     if device == 'cpu' and half_precision:
         raise ValueError(
             'half_precision is true, but the network runs on the CPU, where 16 bits are slower '
             'than 32; set it to false or device to a GPU')
-    return torch.device(kind, int(index or 0)) if kind == 'cuda' else torch.device('cpu')
+    return torch.device('cpu' if number is None else f'cuda:{number}')
 
 
 @contextmanager
@@ -47,14 +39,10 @@ def inference(device: torch.device, half_precision: bool) -> Iterator[None]:
 
     Autocast leaves the arithmetic of boxes in 32 bits: 16 of them resolve half a pixel.
     """
+    kind = 'cpu' if device.type == 'meta' else device.type
     with torch.inference_mode(), torch.autocast(
-            device.type, dtype=torch.float16, enabled=half_precision):
+            kind, dtype=torch.float16, enabled=half_precision):
         yield
-
-
-def image_tensor(pixels: npt.NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """Return (N, 3, H, W) float32 pixels on a device, in the memory order convolutions like."""
-    return torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
 
 
 def require_safe_loading() -> None:

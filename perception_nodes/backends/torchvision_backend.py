@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.backends.device_network import by_shape, DeviceNetwork
 from perception_nodes.backends.heads import SCORE_FLOOR
 from perception_nodes.backends.torch_runtime import (
     choose_device,
     fill,
-    image_tensor,
     inference,
     load_state_dict,
 )
@@ -42,8 +42,9 @@ class TorchvisionDetector:
                  half_precision: bool) -> None:
         self.class_names = entry.class_names
         self._ids = np.fromiter(entry.class_names, np.int64)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = network.eval().to(device)
+        # it decides by what it sees, so its launches cannot be recorded
+        self._on_device = DeviceNetwork(network, device, half_precision, records=False)
+        self._network = network
         self._device = device
         self._half_precision = half_precision
 
@@ -54,18 +55,24 @@ class TorchvisionDetector:
         return [self._detections(answer) for answer in answers]
 
     def _images(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[torch.Tensor]:
-        return [
-            image_tensor(frame.transpose(2, 0, 1)[None].astype(np.float32), self._device)[0] / 255
-            for frame in frames]
+        """Return (3, H, W) float32 images from 0 to 1 on the device."""
+        images: dict[int, torch.Tensor] = {}
+        for places in by_shape(frames):
+            pixels = self._on_device.uploaded([frames[i] for i in places])
+            images |= dict(zip(places, pixels.permute(0, 3, 1, 2).float() / 255, strict=True))
+        return [images[i] for i in range(len(frames))]
 
     def _detections(self, answer: dict[str, torch.Tensor]) -> Detections:
-        boxes, scores, labels = (
-            answer[name].cpu().numpy() for name in ('boxes', 'scores', 'labels'))
+        # one table, so that the host waits once
+        table = torch.cat([
+            answer['boxes'].float(), answer['scores'].float()[:, None],
+            answer['labels'].float()[:, None]], 1).cpu().numpy()
+        labels = table[:, 5].astype(np.int64)
         # the numbers that COCO leaves out
         owned = np.isin(labels, self._ids)
         return Detections(
-            boxes[owned].astype(np.float32), scores[owned].astype(np.float32),
-            labels[owned].astype(np.int64))
+            np.ascontiguousarray(table[owned, :4]), np.ascontiguousarray(table[owned, 4]),
+            labels[owned])
 
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> TorchvisionDetector:

@@ -38,12 +38,14 @@ def load_segmenter(entry: ModelEntry, device: str, half_precision: bool) -> Torc
     return segmenter
 
 
-def untrained_segmenter(entry: ModelEntry) -> TorchSegmenter:
-    """Build a network with random weights on the CPU, to measure what it costs."""
-    place = choose_device('cpu', False)
+def untrained_segmenter(
+    entry: ModelEntry, device: str = 'cpu', half_precision: bool = False
+) -> TorchSegmenter:
+    """Build a network with random weights, to measure what it costs."""
+    place = choose_device(device, half_precision)
     network = get_model(entry.architecture, weights=None, weights_backbone=None,
                         num_classes=max(entry.class_names) + 1)
-    return _segmenter(network, entry, place, False)
+    return _segmenter(network, entry, place, half_precision)
 
 
 def _segmenter(

@@ -6,7 +6,7 @@ use, downloads, installs packages and runs what checkpoints say; the network alo
 """
 
 import atexit
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import inspect
 import logging
 import os
@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends import heads
-from perception_nodes.backends.preprocess import network_input, Resize, smallest_letterbox
+from perception_nodes.backends.device_network import by_shape, DeviceNetwork
+from perception_nodes.backends.preprocess import Resize, smallest_letterbox
 from perception_nodes.backends.torch_runtime import (
     choose_device,
-    image_tensor,
-    inference,
     require_safe_loading,
 )
-from perception_nodes.core.manifest import ModelEntry, ModelInput
+from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import Detections
 import torch
 
@@ -49,9 +48,10 @@ class UltralyticsDetector:
         self._is_end_to_end = bool(getattr(network.model[-1], 'end2end', False))
         self._channels = 4 + len(network.names)  # further ones are masks or key points
         self.needs_suppression = not (self._is_transformer or self._is_end_to_end)
-        self._network = network.to(device, memory_format=torch.channels_last)
-        self._device = device
-        self._half_precision = half_precision
+        self._names: tuple[str, ...] = ()  # of the tensors that are needed
+        # its networks keep grids of the last shape, which a recording would not know of
+        self._network = DeviceNetwork(
+            network, device, half_precision, self._tensors, records=False)
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
@@ -60,30 +60,25 @@ class UltralyticsDetector:
 
     def _answers(
         self, frames: Sequence[npt.NDArray[np.uint8]]
-    ) -> Iterator[tuple[heads.Outputs, Resize, tuple[int, int]]]:
-        """Give the raw outputs for each frame, how it was resized, and to which size."""
-        prepared = [self._prepare(frame) for frame in frames]
-        batches = [pixels[None] for pixels, _, _ in prepared]
-        if len({pixels.shape for pixels, _, _ in prepared}) == 1:
-            batches = [np.concatenate(batches)]
-        raw = [one for batch in batches for one in self._run(batch)]
-        for one, (_, resize, spec) in zip(raw, prepared, strict=True):
-            yield one, resize, (spec.width, spec.height)
+    ) -> list[tuple[heads.Outputs, Resize, tuple[int, int]]]:
+        """Return the raw outputs for each frame, how it was resized, and to which size."""
+        answers: dict[int, tuple[heads.Outputs, Resize, tuple[int, int]]] = {}
+        for places in by_shape(frames):
+            alike = [frames[i] for i in places]
+            height, width = alike[0].shape[:2]
+            spec = smallest_letterbox(width, height, self._input, self._stride)
+            resize = Resize.between(width, height, spec)
+            values = self._network.to_host(self._network.run(alike, spec))
+            for k, i in enumerate(places):
+                outputs = {name: np.asarray(value[k], np.float32)
+                           for name, value in zip(self._names, values, strict=True)}
+                answers[i] = outputs, resize, (spec.width, spec.height)
+        return [answers[i] for i in range(len(frames))]
 
-    def _prepare(
-        self, rgb: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], Resize, ModelInput]:
-        height, width = rgb.shape[:2]
-        spec = smallest_letterbox(width, height, self._input, self._stride)
-        return *network_input(rgb, spec), spec
-
-    def _run(self, pixels: npt.NDArray[np.float32]) -> list[heads.Outputs]:
-        """Return the raw outputs of each image of a batch."""
-        with inference(self._device, self._half_precision):
-            decoded, raw = self._network(image_tensor(pixels, self._device))
-        arrays = {name: value.float().cpu().numpy()
-                  for name, value in self._outputs(decoded, raw).items()}
-        return [{name: value[i] for name, value in arrays.items()} for i in range(len(pixels))]
+    def _tensors(self, network: Any, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = self._outputs(*network(images))
+        self._names = tuple(outputs)
+        return tuple(outputs.values())
 
     def _outputs(self, decoded: Any, raw: Any) -> dict[str, torch.Tensor]:
         """Name the tensors that are needed of what the network returns."""

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from perception_nodes.backends.runtime_choice import cuda_device_count
 from perception_nodes.core.manifest import ModelEntry, ModelInput
 import pytest
 
@@ -41,6 +42,22 @@ def photo():
     photo = (coarse * 0.8 + rng.integers(0, 51, (96, 128, 3))).astype(np.uint8)
     photo.flags.writeable = False  # as every node gets its frames
     return photo
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda:0', marks=pytest.mark.skipif(
+    not cuda_device_count(), reason='no CUDA device'))])
+def place(request):
+    """
+    Return each device of this machine, for tests that know the answer.
+
+    On a GPU without TF32, whose 10 bits would blur what is compared.
+    """
+    if request.param == 'cpu':
+        yield request.param
+        return
+    from torch.backends import cudnn
+    with cudnn.flags(allow_tf32=False):
+        yield request.param
 
 
 class _Poison:

@@ -82,9 +82,9 @@ def exported(tmp_path, make_entry):
     return export
 
 
-def test_an_onnx_classifier_sees_colours_and_scale(exported):
+def test_an_onnx_classifier_sees_colours_and_scale(exported, place):
     """Frames of different sizes; red wins in a red picture, by the exact softmax."""
-    model = load_model(exported(std=(100.0, 100.0, 100.0)), 'cpu')
+    model = load_model(exported(std=(100.0, 100.0, 100.0)), place)
     red = np.zeros((30, 20, 3), np.uint8)
     red[:, :, 0] = 100
     blue = np.zeros((9, 50, 3), np.uint8)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 from perception_nodes.backends import heads
 from perception_nodes.backends.heads import ScoreColumns
-from perception_nodes.backends.onnxruntime_backend import OnnxDetector
+from perception_nodes.backends.onnxruntime_backend import OnnxDetector, OnnxNetwork
 from perception_nodes.backends.preprocess import network_input, Resize, smallest_letterbox
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import ModelEntry, ModelInput
@@ -61,7 +61,8 @@ class Session:
 def detector(head, spec, outputs, names=NAMES):
     """Return the ONNX detector around a stub network."""
     session = Session(outputs, (1, 3, spec.height, spec.width))
-    return OnnxDetector(session, entry(head, spec, names))
+    said = entry(head, spec, names)
+    return OnnxDetector(OnnxNetwork(session, said), said)
 
 
 def inside(spec, rows=KNOWN, shape=(480, 640)):

@@ -23,10 +23,10 @@ def truth(picture):
 
 
 @pytest.mark.parametrize('output', ['NCHW', 'NHWC', 'ids'])
-def test_every_layout_gives_the_right_mask(colour_segmenter, picture, output):
+def test_every_layout_gives_the_right_mask(colour_segmenter, picture, place, output):
     """The output `logits` is taken, though it is not the first; borders are true to a cell."""
     entry = find_model('colours', 'segmentation', str(colour_segmenter(output=output)))
-    model = load_model(entry, 'cpu')
+    model = load_model(entry, place)
     mask, = model.predict([picture])
     assert mask.ids.shape == (96, 128)
     differs = mask.ids != truth(picture)
@@ -42,9 +42,9 @@ def test_every_layout_gives_the_right_mask(colour_segmenter, picture, output):
         assert mask.confidence[47, 10] < 0.8 < mask.confidence[20, 10]
 
 
-def test_frames_of_different_sizes_keep_theirs(colour_segmenter, picture):
+def test_frames_of_different_sizes_keep_theirs(colour_segmenter, picture, place):
     """Each mask is of its own frame's size."""
-    model = load_model(find_model('colours', '', str(colour_segmenter())), 'cpu')
+    model = load_model(find_model('colours', '', str(colour_segmenter())), place)
     first, second = model.predict([picture, picture[:48, :50]])
     assert first.ids.shape == (96, 128)
     assert second.ids.shape == (48, 50)

@@ -138,11 +138,13 @@ def small(tmp_path_factory, make_entry):
         mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-def test_masks_come_at_the_size_of_each_frame(small, photo):
+def test_masks_come_at_the_size_of_each_frame(small, photo, place):
     """They are what torch's interpolation of the logits gives; so is the confidence."""
     network, entry = small
     frames = [photo, photo[:31, :45]]
-    masks = load_model(entry, 'cpu').predict(frames, confidence=True)
+    masks = load_model(entry, place).predict(frames, confidence=True)
+    # only OpenCV rounds the resized image to 8 bits
+    alike, near = (0.999, 1e-3) if place == 'cpu' else (0.97, 0.1)
     for mask, frame in zip(masks, frames, strict=True):
         pixels, _ = network_input(frame, entry.input)
         with torch.inference_mode():
@@ -151,11 +153,11 @@ def test_masks_come_at_the_size_of_each_frame(small, photo):
                 logits, frame.shape[:2], mode='bilinear')[0].softmax(0)
         assert mask.ids.shape == frame.shape[:2]
         assert mask.ids.dtype == np.uint8
-        assert (mask.ids == scores.argmax(0).numpy()).mean() > 0.999
+        assert (mask.ids == scores.argmax(0).numpy()).mean() > alike
         assert len(np.unique(mask.ids)) > 1
-        assert mask.confidence == pytest.approx(scores.amax(0).numpy(), abs=1e-3)
-    alone, = load_model(entry, 'cpu').predict(frames[1:])
-    assert (alone.ids == masks[1].ids).mean() > 0.999 and alone.confidence is None
+        assert mask.confidence == pytest.approx(scores.amax(0).numpy(), abs=near)
+    alone, = load_model(entry, place).predict(frames[1:])
+    assert (alone.ids == masks[1].ids).mean() > alike and alone.confidence is None
 
 
 @pytest.mark.parametrize(('changes', 'sentence'), [
@@ -186,7 +188,7 @@ def test_a_tensor_that_is_missing_is_named(small, tmp_path, make_entry):
         load_model(entry, 'cpu')
 
 
-def test_a_lenet_is_loaded_by_name(tmp_path, make_entry):
+def test_a_lenet_is_loaded_by_name(tmp_path, make_entry, place):
     """It takes 32x32 pixels, and says so."""
     torch.manual_seed(1)
     network = lenet.LeNet5(4)
@@ -194,7 +196,7 @@ def test_a_lenet_is_loaded_by_name(tmp_path, make_entry):
     entry = make_entry(tmp_path / 'lenet.safetensors', 'own', 'lenet5', 4, task='classification',
                        width=32, height=32, std=(255, 255, 255))
     picture = np.full((64, 64, 3), 255, np.uint8)
-    found, = load_model(entry, 'cpu').predict([picture])
+    found, = load_model(entry, place).predict([picture])
     with torch.inference_mode():
         expected = network(torch.ones(1, 3, 32, 32)).softmax(1)[0].numpy()
     assert found.scores == pytest.approx(expected[found.class_ids], abs=1e-5)

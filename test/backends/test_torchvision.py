@@ -67,7 +67,8 @@ def saved(network, folder, name='weights.pth'):
     ('retinanet_resnet50_fpn', (96, 64)),
     ('fcos_resnet50_fpn', (96, 64)),
 ])
-def test_boxes_are_those_of_torchvision_itself(tmp_path, photo, architecture, size, make_entry):
+def test_boxes_are_those_of_torchvision_itself(
+        tmp_path, photo, architecture, size, make_entry, place):
     """The same image through the vendor's forward pass, its own suppression included."""
     fixed = architecture.startswith('ssd')
     network = vendor(architecture, **({} if fixed else {
@@ -78,18 +79,19 @@ def test_boxes_are_those_of_torchvision_itself(tmp_path, photo, architecture, si
     with torch.inference_mode():
         theirs, = network([channels_last(photo) / 255])
     theirs = {name: value.numpy() for name, value in theirs.items()}
-    ours, = load_model(entry, 'cpu').predict([photo])
+    ours, = load_model(entry, place).predict([photo])
+    slack = 1 if place == 'cpu' else 100  # sums in another order
     # the vendor's thresholds, which in our backend are the caller's business
     ours = ours[ours.scores > last.score_thresh]
     ours = ours[non_maximum_suppression(
         ours.boxes_xyxy, ours.scores, ours.class_ids, last.nms_thresh, last.detections_per_img)]
     # some of its networks give boxes to the background, which no manifest names
     theirs = {name: value[theirs['labels'] > 0] for name, value in theirs.items()}
-    same = ((np.abs(ours.boxes_xyxy[:, None] - theirs['boxes'][None]).max(axis=2) < 1e-3)
-            & (np.abs(ours.scores[:, None] - theirs['scores'][None]) < 1e-5)
+    same = ((np.abs(ours.boxes_xyxy[:, None] - theirs['boxes'][None]).max(axis=2) < 1e-3 * slack)
+            & (np.abs(ours.scores[:, None] - theirs['scores'][None]) < 1e-5 * slack)
             & (ours.class_ids[:, None] == theirs['labels'][None]))
     # of equal scores at the end of a list that is full, either may have been kept
-    lowest = max(ours.scores.min(), theirs['scores'].min()) + 1e-5
+    lowest = max(ours.scores.min(), theirs['scores'].min()) + 1e-5 * slack
     assert same.any(axis=1)[ours.scores > lowest].all()
     assert same.any(axis=0)[theirs['scores'] > lowest].all()
     assert len(np.unique(ours.boxes_xyxy[ours.scores > lowest], axis=0)) >= 5

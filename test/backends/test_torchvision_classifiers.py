@@ -44,7 +44,7 @@ def resnet(tmp_path_factory, make_entry):
         path, 'torchvision', 'resnet18', 4, task='classification', **PRESET)
 
 
-def test_scores_are_those_of_torchvisions_own_transforms(resnet, photo):
+def test_scores_are_those_of_torchvisions_own_transforms(resnet, photo, place):
     """Resize, crop, normalise, network, softmax; to the difference between two resamplings."""
     network, entry = resnet
     frames = [photo, np.ascontiguousarray(np.kron(photo, np.ones((5, 5, 1), np.uint8)))]
@@ -52,16 +52,16 @@ def test_scores_are_those_of_torchvisions_own_transforms(resnet, photo):
     with torch.inference_mode():
         theirs = [network(transforms(torch.tensor(frame).permute(2, 0, 1))[None]).softmax(1)[0]
                   for frame in frames]
-    ours = load_model(entry, 'cpu').predict(frames)
+    ours = load_model(entry, place).predict(frames)
     for found, expected in zip(ours, theirs, strict=True):
         assert found.scores == pytest.approx(expected.numpy()[found.class_ids], abs=0.05)
         assert (np.diff(found.scores) <= 0).all()
         assert found.scores[0] > 0.4
     stretched = replace(entry, input=replace(entry.input, resize='stretch'))
-    other, = load_model(stretched, 'cpu').predict(frames[1:])
+    other, = load_model(stretched, place).predict(frames[1:])
     assert np.abs(other.scores - theirs[1].numpy()[other.class_ids]).max() > 0.1
-    alone, = load_model(entry, 'cpu').predict(frames[1:])
-    assert alone.scores == pytest.approx(ours[1].scores, abs=1e-4)
+    alone, = load_model(entry, place).predict(frames[1:])
+    assert alone.scores == pytest.approx(ours[1].scores, abs=1e-3)
     assert torch.get_num_threads() == 1
 
 

@@ -76,17 +76,18 @@ def theirs(network, photo):
     return {name: value.numpy() for name, value in answer.items()}
 
 
-def test_masks_and_keypoints_are_those_of_torchvision_itself(pair, photo):
+def test_masks_and_keypoints_are_those_of_torchvision_itself(pair, photo, place):
     """For the same boxes: masks differ where the vendor's probability is about a half at most."""
     network, entry = pair
     expected = theirs(network, photo)
-    model = load_model(entry, 'cpu')
+    model = load_model(entry, place)
+    slack = 1 if place == 'cpu' else 30  # sums in another order
     found, = model.predict_instances([photo], as_vendor(network))
     assert (found.masks is not None) == model.has_masks == ('masks' in expected)
     assert (found.keypoints is not None) == (model.keypoints == 5) == ('keypoints' in expected)
     apart = np.abs(found.boxes_xyxy[:, None] - expected['boxes'][None]).max(axis=2)
     apart[found.class_ids[:, None] != expected['labels'][None]] = np.inf
-    ours = np.flatnonzero(apart.min(axis=1) < 1e-3)
+    ours = np.flatnonzero(apart.min(axis=1) < 1e-3 * slack)
     assert len(ours) > 0.9 * len(expected['boxes'])
     assert len(ours) >= 5
     inside = 0
@@ -96,14 +97,14 @@ def test_masks_and_keypoints_are_those_of_torchvision_itself(pair, photo):
             mine = np.zeros(photo.shape[:2], bool)
             mine[found.masks.place(i)] = found.masks.parts[i]
             differs = mine != (probability > 0.5)
-            assert (np.abs(probability[differs] - 0.5) < 0.03).all()
+            assert (np.abs(probability[differs] - 0.5) < 0.03 * (1 + slack) / 2).all()
             inside += mine.any() and not mine[found.masks.place(i)].all()
         else:
             np.testing.assert_allclose(
-                found.keypoints[i, :, :2], expected['keypoints'][k, :, :2], atol=1e-2)
+                found.keypoints[i, :, :2], expected['keypoints'][k, :, :2], atol=1e-2 * slack)
             logit = expected['keypoints_scores'][k]
             np.testing.assert_allclose(
-                found.keypoints[i, :, 2], 1.0 / (1.0 + np.exp(-logit)), atol=1e-3)
+                found.keypoints[i, :, 2], 1.0 / (1.0 + np.exp(-logit)), atol=1e-3 * slack)
             inside += np.ptp(found.keypoints[i, :, 0]) > 1.0
     assert inside >= 3  # neither all nor nothing of the box
 

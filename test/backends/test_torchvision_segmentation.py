@@ -61,18 +61,19 @@ def their_scores(network, rgb):
 @pytest.mark.parametrize(('architecture', 'aux_loss'), [
     ('lraspp_mobilenet_v3_large', None), ('deeplabv3_mobilenet_v3_large', True),
     ('fcn_resnet50', True)])
-def test_masks_are_those_of_torchvision_itself(photo, saved, architecture, aux_loss):
+def test_masks_are_those_of_torchvision_itself(photo, saved, place, architecture, aux_loss):
     """The same picture through the vendor's forward pass, its interpolation included."""
     network = vendor(architecture, aux_loss)
     scores = their_scores(network, photo)
-    mask, = load_model(saved(network, architecture), 'cpu').predict([photo], confidence=True)
+    mask, = load_model(saved(network, architecture), place).predict([photo], confidence=True)
+    slack = 1 if place == 'cpu' else 100  # sums in another order
     best, second = np.sort(scores, axis=0)[:-3:-1]
     differs = mask.ids != scores.argmax(axis=0)
-    assert (best - second)[differs].max(initial=0.0) < 1e-4
+    assert (best - second)[differs].max(initial=0.0) < 1e-4 * slack
     assert differs.mean() < 0.01
     assert len(np.unique(mask.ids)) > 1
     theirs = torch.tensor(scores).softmax(dim=0).amax(dim=0).numpy()
-    np.testing.assert_allclose(mask.confidence, theirs, atol=1e-4)
+    np.testing.assert_allclose(mask.confidence, theirs, atol=1e-4 * slack)
 
 
 def test_any_input_size_and_any_proportions(photo, saved):

@@ -75,11 +75,13 @@ def theirs(network, photo, size, scale_fill=False):
     ('yolo26n-seg.yaml', 'SegmentationModel', True),
 ])
 def test_boxes_are_those_of_ultralytics_itself(
-        tmp_path, photo, make_entry, config, kind, end_to_end):
+        tmp_path, photo, make_entry, place, config, kind, end_to_end):
     """The same image through the vendor's own letterbox, network and suppression."""
     network, path = checkpoint(tmp_path, config, kind, end_to_end)
     entry = make_entry(path, 'ultralytics', resize='letterbox', std=(255.0, 255.0, 255.0))
-    model = load_model(entry, 'cpu')
+    model = load_model(entry, place)
+    # on a GPU the resized image is not rounded to 8 bits
+    slack = 1 if place == 'cpu' else 1000
     assert model.needs_suppression is not end_to_end
     ours, = model.predict([photo])
     rows = theirs(network, photo, 64)
@@ -89,7 +91,14 @@ def test_boxes_are_those_of_ultralytics_itself(
             ours.boxes_xyxy, ours.scores, ours.class_ids, 0.6, 300)]
     limits = np.array([128, 96, 128, 96], np.float32)
     boxes = np.clip(ours.boxes_xyxy, 0, limits)
-    assert len(ours) == len(rows) >= 3
+    assert len(rows) >= 3
+    if place != 'cpu':  # near scores may change places: the surest objects are compared
+        assert abs(len(ours) - len(rows)) <= 0.1 * len(rows) + 1
+        best = np.argsort(-ours.scores, kind='stable')[0]
+        near = np.abs(rows[:, :4] - boxes[best]).max(axis=1) < 1e-3 * slack
+        assert (near & (np.abs(rows[:, 4] - ours.scores[best]) < 1e-5 * slack)).any()
+        return
+    assert len(ours) == len(rows)
     order = np.argsort(-ours.scores, kind='stable')
     np.testing.assert_allclose(ours.scores[order], rows[:, 4], atol=1e-5)
     np.testing.assert_allclose(boxes[order], rows[:, :4], atol=1e-3)

@@ -1,0 +1,152 @@
+"""The way of a GPU, on whatever device there is: the same input, masks and answers as OpenCV's."""
+
+import numpy as np
+from perception_nodes.backends.preprocess import network_input, Resize
+from perception_nodes.backends.segmentation import MaskReader
+from perception_nodes.core.manifest import ModelInput
+import pytest
+
+torch = pytest.importorskip('torch')
+from perception_nodes.backends.device_masks import DeviceMasks  # noqa: E402
+from perception_nodes.backends.device_network import DeviceInput, DeviceNetwork  # noqa: E402
+from perception_nodes.backends.networks import NETWORKS  # noqa: E402
+from perception_nodes.backends.networks.scene import SceneDetector, SceneSegmenter  # noqa: E402
+from torch import nn  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+META = torch.device('meta')
+IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
+
+
+def smooth(height, width):
+    """Return an image whose interpolation does not depend on the last bit of a coordinate."""
+    rows, columns = np.indices((height, width)) / 9.0
+    planes = [np.sin(rows + k) + np.cos(columns * (k + 1) / 2) for k in range(3)]
+    return ((np.stack(planes, -1) + 2.0) * 63.0).astype(np.uint8)
+
+
+@pytest.mark.parametrize('spec', [
+    ModelInput(64, 48), ModelInput(64, 48, layout='NHWC', **IMAGENET),
+    ModelInput(64, 64, resize='letterbox', color='bgr', std=(255, 255, 255)),
+    ModelInput(64, 64, resize='letterbox_top_left'), ModelInput(130, 100, resize='letterbox'),
+    ModelInput(32, 32, resize='center_crop', crop_fraction=0.875),
+    ModelInput(150, 150, resize='center_crop'),
+], ids=lambda spec: f'{spec.resize}-{spec.width}-{spec.layout}')
+def test_the_input_is_that_of_opencv(spec, place):
+    """Up to rounding to 8 bits, which only OpenCV does; places and colours agree."""
+    frame = smooth(96, 128)
+    expected, _ = network_input(frame, spec)
+    found = DeviceInput(spec).to(place)(torch.from_numpy(np.stack([frame, frame])).to(place))
+    assert found.shape == (2, *expected.shape)
+    difference = np.abs(found[1].cpu().numpy() - expected)
+    levels = difference * min(spec.std)
+    # a crop shrinks with another filter: the mean of areas here, a triangle there
+    assert levels.max() < (8.0 if spec.resize == 'center_crop' else 1.2)
+    assert levels.mean() < 0.6
+    assert torch.equal(found[0], found[1])
+    if spec.layout == 'NCHW':
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(('cells', 'resize', 'network', 'image'), [
+    ((12, 16), Resize((0.5, 0.5), (0.0, 0.0)), (64, 48), (128, 96)),
+    ((10, 10), Resize((0.5, 0.5), (0.0, 8.0)), (64, 64), (128, 96)),
+    ((31, 45), Resize((1.5, 1.25), (0.0, 0.0)), (90, 62), (60, 50))])
+def test_masks_are_those_of_the_reader(make_entry, tmp_path, place, cells, resize, network, image):
+    """Class by class and with probabilities, in bands of rows as at once."""
+    reader = MaskReader(make_entry(tmp_path / 'absent', 'own', class_count=5,
+                                   task='segmentation'))
+    logits = np.random.default_rng(0).normal(0.0, 3.0, (2, 5, *cells)).astype(np.float32)
+    masks = DeviceMasks(reader.table(5), torch.device(place))
+    on_device = torch.from_numpy(logits).to(place)
+    ids, broken, sure = masks.masks(on_device, resize, network, image, confidence=True)
+    assert not broken
+    for k in range(2):
+        expected = reader.from_logits(logits[k], resize, network, image, confidence=True)
+        assert (ids[k].cpu().numpy() == expected.ids).mean() > 0.999
+        np.testing.assert_allclose(sure[k].cpu().numpy(), expected.confidence, atol=2e-3)
+    logits[1, 2, 3, 4] = np.nan
+    alone = masks.masks(torch.from_numpy(logits).to(place), resize, network, image,
+                        confidence=False)
+    assert len(alone) == 2 and alone[1]
+
+
+def test_bands_of_rows_are_one_mask(monkeypatch):
+    logits = torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(0))
+    said = (Resize((1.0, 1.0), (0.0, 0.0)), (32, 24), (32, 24))
+    whole = DeviceMasks(np.arange(4, dtype=np.uint8), torch.device('cpu')).masks(
+        logits, *said, confidence=True)
+    monkeypatch.setattr('perception_nodes.backends.device_masks._MOST_AT_ONCE', 4 * 32 * 5)
+    parts = DeviceMasks(np.arange(4, dtype=np.uint8), torch.device('cpu')).masks(
+        logits, *said, confidence=True)
+    for ours, theirs in zip(parts, whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+class Means(nn.Module):
+    """Answers with the mean colour of each image, one at a time where asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        return images.mean((2, 3)), images.amax((1, 2, 3))
+
+
+@pytest.mark.parametrize('takes_batches', [True, False])
+def test_every_frame_gets_its_own_answer(place, takes_batches):
+    network = DeviceNetwork(Means(), torch.device(place), False, takes_batches=takes_batches)
+    frames = [np.full((20, 30, 3), k, np.uint8) for k in (3, 90, 200)]
+    for _ in range(2):  # the second time from what was kept of the first
+        means, highest = network.to_host(network.run(frames, ModelInput(8, 8)))
+        assert means.shape == (3, 3)
+        np.testing.assert_allclose(means[:, 1], (3, 90, 200), atol=1e-3)
+        np.testing.assert_allclose(highest, (3, 90, 200), atol=1e-3)
+    kept = means.copy()
+    network.to_host(network.run(frames[::-1], ModelInput(8, 8)))
+    assert np.array_equal(means, kept), 'answers belong to whoever asked for them'
+    if place == 'cpu':
+        assert set(network.network.seen) == ({3} if takes_batches else {1})
+
+
+def own_networks():
+    for architecture, build in NETWORKS['segmentation'].items():
+        if architecture in ('segnet', 'segnet_small', 'fcn8s_resnet18', 'fcn8s_vgg16_bn'):
+            yield pytest.param(build, 'masks', id=architecture)
+    for architecture, build in NETWORKS['classification'].items():
+        yield pytest.param(build, 'scores', id=architecture)
+    yield pytest.param(SceneSegmenter, 'masks', id='scene_segmenter')
+    yield pytest.param(SceneDetector, 'boxes', id='scene_detector')
+
+
+@pytest.mark.parametrize(('build', 'kind'), list(own_networks()))
+def test_from_pixels_to_masks_nothing_asks_the_host(build, kind):
+    """On a device without numbers every hidden copy to the host is an error."""
+    with META:
+        network = build(5)
+    size = 32 if kind == 'scores' else 64
+    spec = ModelInput(size, size, resize='letterbox', color='bgr', **IMAGENET)
+    on_meta = DeviceNetwork(network, META, False)
+    answer, = on_meta.run([np.zeros((60, 100, 3), np.uint8)] * 2, spec)
+    assert answer.is_meta and answer.shape[:1] == (2,)
+    if kind == 'scores':
+        assert answer.shape == (2, 5)
+    if kind == 'masks':
+        masks = DeviceMasks(np.arange(5, dtype=np.uint8), META)
+        ids, broken, sure = masks.masks(
+            answer, Resize.between(100, 60, spec), (size, size), (100, 60), confidence=True)
+        assert ids.shape == sure.shape == (2, 60, 100)
+        assert ids.dtype == torch.uint8 and broken.is_meta
+
+
+def test_meta_catches_a_hidden_copy():
+    class Hidden(nn.Module):
+        def forward(self, images):
+            return images * float(images.max())
+
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        DeviceNetwork(Hidden(), META, False).run(
+            [np.zeros((8, 8, 3), np.uint8)], ModelInput(8, 8))
