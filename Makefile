@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-map bench-grasp bench-navigation bench-places bench-regions
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation bench-places bench-regions
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -74,6 +74,9 @@ webcam: venv ## camera, detection and live view in the browser (SOURCE=0, a vide
 
 bench: venv ## measure images between processes and through the nodes; writes out/bench/bench.json
 	$(BIN)/perception benchmark graph --out out/bench/bench.json
+
+bench-backends: venv ## measure the runtimes of the shipped networks on this CPU; writes out/bench/backends.json
+	$(BIN)/perception benchmark backends --out out/bench/backends.json
 
 bench-grasp: venv ## clear clutter by grasping in the simulator (ROUNDS=, SEED=); writes out/bench/grasp.json
 	$(BIN)/perception benchmark grasp $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) --out out/bench/grasp.json

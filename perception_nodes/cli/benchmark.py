@@ -11,6 +11,9 @@ from perception_nodes.cli.choices import add_choices, run_choice
 
 # name: (module, what it measures)
 BENCHMARKS = {
+    'backends': (
+        'perception_nodes.cli.benchmark_backends',
+        'CPU time of the shipped networks in every runtime that is installed'),
     'graph': (
         'perception_nodes.cli.benchmark_graph',
         'CPU time and latency of images between processes and through the nodes'),
