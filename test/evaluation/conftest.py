@@ -34,6 +34,13 @@ class SmallBag:
                 topic, f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}')
         self._writer.write(topic, stamp_ns + delay_ns, bytes(serialize_message(msg)))
 
+    def put_unknown(self, topic, stamp_ns):
+        """Write a message of a type that is defined nowhere on this machine."""
+        self._writer._writer.add_connection(
+            topic, 'vendor_msgs/msg/Status', msgdef='', rihs01='unknown')
+        connection = self._writer._writer.connections[-1]
+        self._writer._writer.write(connection, stamp_ns, b'\0\1\0\0')
+
     def header(self, stamp_ns, frame_id=FRAME):
         return self.encode.header_to_msg(stamp_ns, frame_id)
 

@@ -263,3 +263,52 @@ def test_a_file_that_holds_no_labels_is_said(room, tmp_path, capsys):
     assert 'labels.json is not a COCO file' in capsys.readouterr().err
     assert evaluate(room, tmp_path / 'out', *flags, str(tmp_path / 'absent.json'))[0] == 1
     assert 'there is no file' in capsys.readouterr().err
+
+
+def test_a_damaged_sqlite_file_is_evaluated_as_far_as_it_goes(
+        small_bag, colour_segmenter, tmp_path, capsys):
+    bag, rgb = small_bag('old', 'sqlite3'), np.zeros((48, 64, 3), np.uint8)
+    for stamp_ns in STAMPS_NS:
+        bag.image(stamp_ns, rgb)
+    file = next(bag.close().glob('*.db3'))
+    file.write_bytes(file.read_bytes()[:file.stat().st_size * 2 // 3])
+    params = tmp_path / 'colours.yaml'
+    params.write_text(f'segmentation: {{ros__parameters: {{model: colours, '
+                      f'manifest: {colour_segmenter()}}}}}\n')
+    code, figures, page = evaluate(bag.path, tmp_path / 'out', '--params', str(params))
+    assert code == 0
+    assert 1 <= figures['frames'] < 10
+    assert 'is damaged' in page
+    assert 'whole message(s) can be read' in capsys.readouterr().err
+
+
+def test_messages_of_unknown_types_and_broken_ones_are_left_out(
+        colours, small_bag, tmp_path, capsys):
+    """Two pictures of three can be used; a topic that nobody knows is in nobody's way."""
+    _, params = colours
+    bag = small_bag('strange')
+    for n in range(3):
+        bag.image(STAMPS_NS[n], np.zeros((48, 64, 3), np.uint8))
+    broken = bag.encode.image_to_msg(
+        np.zeros((48, 64, 3), np.uint8), 'rgb8', bag.header(STAMPS_NS[3]))
+    broken.data = broken.data[:100]
+    bag.put('/camera/color/image_raw', broken, STAMPS_NS[3])
+    bag.put_unknown('/vendor/status', STAMPS_NS[0])
+    code, figures, page = evaluate(bag.close(), tmp_path / 'out', '--params', str(params))
+    assert code == 0
+    assert (figures['frames'], figures['lost_messages']) == (3, 1)
+    assert 'left out: /camera/color/image_raw at 1300000000 ns: image buffer holds 100' in page
+    assert evaluate(bag.path, tmp_path / 'other', '--image', '/vendor/status')[0] == 1
+    assert 'vendor_msgs/msg/Status' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_evaluations_run_in_processes_of_their_own(room, tmp_path):
+    """The figures are those of one process."""
+    shutil.copytree(room, tmp_path / 'again')
+    flags = ('--recorded', '/vendor/found', '--map', 'desk=table,seat=chair')
+    code = main(['evaluate', str(room), str(tmp_path / 'again'), *flags, '--jobs', '2',
+                 '--out', str(tmp_path / 'out')])
+    figures = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+    assert code == 0
+    assert figures['again_recorded_vendor_found_AP50'] == pytest.approx((1.0 + 81 / 101) / 2)
