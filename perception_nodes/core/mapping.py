@@ -468,8 +468,11 @@ class ObstacleMapper:
         """
         Return what a laser on the robot would measure if obstacles of any height stopped it.
 
-        :return: Ranges all about ``base_frame``: +inf where only floor is seen, NaN where
-            nothing is.
+        What the map remembers counts as well: a camera does not see what is beside the robot,
+        nor at its feet.
+
+        :return: Ranges all about ``base_frame``: +inf where only floor was seen, NaN where
+            nothing was.
         """
         ranges = np.full(_BEAMS, np.nan, np.float32)
         base_from_map = inverse(map_from_base)
@@ -477,7 +480,13 @@ class ObstacleMapper:
             base_from_camera = base_from_map @ view.map_from_camera
             kernels.sweep(
                 base_from_camera, self.obstacle_points(view), self.ray_ends(view), ranges)
-        p = self.params
+        p, n = self.params, self.params.cells
+        column, row = self._origin
+        x, y = map_from_base[:2, 3] - np.array(self._origin) * p.resolution_m
+        yaw = math.atan2(map_from_base[1, 0], map_from_base[0, 0])
+        kernels.sweep_memory(
+            self._log_odds, column % n, row % n, x, y, yaw, p.resolution_m, p.size_m / 2.0, FREE,
+            OCCUPIED, ranges)
         increment = 2.0 * math.pi / _BEAMS
         return LaserRanges(
             ranges, increment / 2.0 - math.pi, increment, 0.0, max(p.max_depth_m, p.size_m),

@@ -498,3 +498,43 @@ def sweep(base_from_camera, obstacles, ends, ranges):  # type: ignore[no-untyped
                 ranges[beam] = np.inf
         elif not ranges[beam] <= np.sqrt(x * x + y * y):
             ranges[beam] = np.sqrt(x * x + y * y)
+
+
+@njit(cache=True, error_model='numpy')
+def sweep_memory(  # type: ignore[no-untyped-def]
+    log_odds, first_column, first_row, at_x, at_y, yaw, resolution, reach, free, occupied, ranges,
+):
+    """
+    Add what a map remembers to the ranges of a laser around the robot.
+
+    ``ranges`` (N,) gets the nearest occupied cell of each beam where that is nearer. Beams
+    without any are +inf where the map knows the first 2 m to be free; what is nearer than 0.8 m
+    need not be known, because cameras do not see their own feet.
+
+    :param first_column: Where in ``log_odds`` the map begins, and ``first_row``.
+    :param at_x: Where the robot is, metres from the corner of the map, and ``at_y``.
+    :param yaw: Where beam 0 begins, radians.
+    :param reach: Metres that are looked through.
+    """
+    n, beams = len(log_odds), len(ranges)
+    step = 0.5 * resolution
+    for beam in range(beams):
+        angle = yaw + (beam + 0.5) / beams * 2.0 * np.pi - np.pi
+        c, s = np.cos(angle), np.sin(angle)
+        known = True
+        distance = step
+        while distance < reach:
+            column = int(np.floor((at_x + distance * c) / resolution))
+            row = int(np.floor((at_y + distance * s) / resolution))
+            if not (0 <= column < n and 0 <= row < n):
+                break
+            odds = log_odds[(row + first_row) % n, (column + first_column) % n]
+            if odds > occupied:
+                if not ranges[beam] <= distance:
+                    ranges[beam] = distance
+                break
+            if odds >= free and 0.8 < distance < 2.0:
+                known = False
+            distance += step
+        if known and np.isnan(ranges[beam]):
+            ranges[beam] = np.inf

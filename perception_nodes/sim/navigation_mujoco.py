@@ -7,22 +7,25 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.geometry import inverse
+from perception_nodes.core.mapping import MappingParams, ObstacleMapper
 from perception_nodes.core.navigation import (
     NavigationObservation,
     NavigationParams,
     ObservationBuilder,
 )
 from perception_nodes.core.navigation_rules import commands_of
-from perception_nodes.core.types import VelocityCommand
+from perception_nodes.core.types import LaserRanges, VelocityCommand
 from perception_nodes.sim.navigation_env import observation_space
 from perception_nodes.sim.poses import yaw_of
+from perception_nodes.sim.robot import HEIGHT_M
 from perception_nodes.sim.scene import ROUND_ROBOT
-from perception_nodes.sim.simulator import Simulator, SimulatorParams
+from perception_nodes.sim.simulator import CAMERA, Simulator, SimulatorParams
 
 HARD_MPS = 0.1  # a slower touch is no collision
 _RADIUS_M = ROUND_ROBOT.radius_m
 _SPARE_M = 0.15  # room around a goal, beside the robot itself
 _NEAREST_GOAL_M = 2.0
+_MAP = MappingParams(max_height_m=HEIGHT_M + 0.1)
 
 # a square around the round robot of the rooms
 ROOM_ROBOT = NavigationParams(
@@ -35,27 +38,33 @@ class SimulatorNavigationEnv(gymnasium.Env):
     One robot in rooms of the simulator, with its physics, its lidar and its odometry.
 
     Observations and actions are those of
-    :class:`perception_nodes.sim.navigation_env.NavigationVectorEnv`. The goal is a free place at
-    least 2 m away that the robot can get to, given in odom. The reward is 1 at the goal and -1
-    at a contact harder than 0.1 m/s, which both end the episode. Infos: ``impact_mps``, the
-    hardest contact of the step.
+    :class:`perception_nodes.sim.navigation_env.NavigationVectorEnv`. The goal is a free place in
+    the same room, at least 2 m away, that the robot can get to, given in odom. The reward is 1 at
+    the goal and -1 at a contact harder than 0.1 m/s, which both end the episode. Infos:
+    ``impact_mps``, the hardest contact of the step.
 
-    :param params: Of the simulator; no camera is rendered.
+    :param params: Of the simulator; by default small depth images, and none with a lidar alone.
     :param robot: Footprint, limits, period and what is observed.
     :param longest_s: Time after which an episode is cut off.
+    :param sensor: What shows obstacles: ``lidar``, whose plane misses feet, fruit on the floor and
+        table tops; ``depth``, the scan that the obstacle map makes of the depth camera; or
+        ``both`` in that map.
     """
 
     metadata = {'render_modes': []}
 
     def __init__(self, params: SimulatorParams | None = None,
-                 robot: NavigationParams = ROOM_ROBOT, longest_s: float = 60.0) -> None:
-        self.robot = robot
+                 robot: NavigationParams = ROOM_ROBOT, longest_s: float = 60.0,
+                 sensor: str = 'lidar') -> None:
+        self.robot, self._sensor = robot, sensor
         self.observation_space = observation_space(robot)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self._longest_s = longest_s
         self._next_seed = 0
         self._builder = ObservationBuilder(robot)
-        self.simulator = Simulator(params or SimulatorParams(split='test', renderer='rays'))
+        self._mapper = ObstacleMapper(_MAP)
+        self.simulator = Simulator(params or SimulatorParams(
+            split='test', renderer='rays', camera_width=160, camera_height=120))
         self._goal = np.zeros(4)
 
     def reset(
@@ -69,6 +78,7 @@ class SimulatorNavigationEnv(gymnasium.Env):
         x, y = self._free_goal(np.random.default_rng(seed))
         self._goal = inverse(self.simulator.map_from_odom) @ (x, y, 0.0, 1.0)
         self._builder.reset()
+        self._mapper.reset()
         return self.observe().vector(), {}
 
     def step(
@@ -91,11 +101,27 @@ class SimulatorNavigationEnv(gymnasium.Env):
     def observe(self) -> NavigationObservation:
         """Look around, once in a period."""
         sim = self.simulator
-        self._builder.add(sim.scan(), sim.mounts.base_from_laser)
+        if self._sensor == 'lidar':
+            self._builder.add(sim.scan(), sim.mounts.base_from_laser)
+        else:
+            self._builder.add(self._swept(), np.eye(4))
         x, y = (inverse(sim.odom_from_base) @ self._goal)[:2].tolist()
         pose = sim.odom_from_base
         return self._builder.observe(
             (x, y), sim.twist, (float(pose[0, 3]), float(pose[1, 3]), yaw_of(pose)))
+
+    def _swept(self) -> LaserRanges:
+        """Return the scan that the obstacle map makes of what the sensors see now."""
+        sim, mapper = self.simulator, self._mapper
+        odom_from_base = sim.odom_from_base
+        mapper.move(odom_from_base, sim.stamp_ns)
+        if self._sensor == 'both':
+            mapper.integrate_scan(
+                sim.scan(), odom_from_base @ sim.mounts.base_from_laser, odom_from_base)
+        view = mapper.view(sim.depth(CAMERA), sim.intrinsics,
+                           odom_from_base @ sim.mounts.base_from_camera, odom_from_base)
+        mapper.integrate(view)
+        return mapper.sweep([view], odom_from_base, sim.stamp_ns)
 
     def close(self) -> None:
         """Give back what the simulator holds."""
@@ -112,6 +138,8 @@ class SimulatorNavigationEnv(gymnasium.Env):
         rows, columns = np.nonzero(
             (labels == labels[row, column]) & (room > _RADIUS_M + _SPARE_M))
         places = (np.stack([columns, rows], axis=1) + 0.5) * step + grid.origin_xy_m
+        low, high = np.split(np.array(self.simulator.scene.interior_xy_m), 2)
+        places = places[((places > low) & (places < high)).all(axis=1)]
         far = places[np.hypot(*(places - here).T) >= _NEAREST_GOAL_M]
         if not len(far):
             raise ValueError(

@@ -160,6 +160,20 @@ def test_the_map_rolls_with_the_robot_and_forgets_what_leaves_it():
     assert (seen.mapper.occupancy().cells != 100).all()
 
 
+def test_the_scan_has_what_the_camera_no_longer_sees():
+    """A box that is now behind the robot, which drove around it; nobody saw what is aside."""
+    seen = Mapped().show(BOX, frames=2)
+    seen.drive(3.0, pose(3.0, 0.0, 0.6, pitch=math.radians(12.0)))
+    image, _ = render(Scene((WALL,)), seen.camera, VGA)
+    view = seen.mapper.view(image, VGA, seen.camera, seen.robot)
+    seen.mapper.integrate(view)
+    scan = seen.mapper.sweep([view], seen.robot, 0)
+    count = len(scan.ranges_m)
+    assert scan.ranges_m[0] == pytest.approx(3.0 - 2.15, abs=0.06)  # its top was seen
+    assert scan.ranges_m[count // 2] == pytest.approx(0.95, abs=0.06)
+    assert np.isnan(scan.ranges_m[[count // 4, 3 * count // 4]]).all()
+
+
 @pytest.mark.parametrize('step_m', [0.05, -0.05, 0.35, -1.25])
 def test_rolling_equals_a_map_that_is_copied(step_m):
     """The modulo addressing against arrays that are moved, over a long drive."""
