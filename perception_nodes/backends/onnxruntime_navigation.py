@@ -96,12 +96,13 @@ class OnnxNavigationPolicy:
 
         :raises ValueError: If they differ.
         """
-        shown = (params.sectors, params.reach_m, params.stacked_scans)
-        wanted = (self.facts.sectors, self.facts.reach_m, 1)
+        facts = self.facts
+        shown = (params.sectors, params.reach_m, params.stacked_scans, params.decision_ms)
+        wanted = (facts.sectors, facts.reach_m, 1, facts.period_ms)
         if shown != wanted:
             raise ValueError(
-                f'sectors, reach_m and stacked_scans are {shown}, but the policy was trained '
-                f'with {wanted}; set them to that')
+                f'sectors, reach_m, stacked_scans and decision_ms are {shown}, but the policy '
+                f'was trained with {wanted}; set them to that')
 
     def act(
         self, observation: NavigationObservation, state: PolicyMemory | None

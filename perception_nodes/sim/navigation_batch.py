@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -224,6 +225,11 @@ class RobotBatch:
         self._remembered[row] = 0
         self.outcomes[row] = kernels.RUNNING
         self.sense(np.array([row]), first=True)
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """Return all that changes as episodes go on; writing into the arrays sets the state."""
+        return [*self.robots, self.ranges_m, self.sectors_m, self.outcomes, self._memory,
+                self._remembered]
 
     def advance(
         self, live: npt.NDArray[np.int64], commands: npt.NDArray[np.float64]

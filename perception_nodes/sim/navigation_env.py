@@ -175,11 +175,9 @@ class NavigationVectorEnv(VectorEnv):
             observations = self.batch.observations()
         return observations, rewards, terminated, truncated, infos
 
-    def memory(self) -> list[Array]:
-        """Return all arrays that change as episodes go on; writing into them sets the state."""
-        batch = self.batch
-        return [*batch.robots, batch.ranges_m, batch.sectors_m, batch.outcomes, self._seeds,
-                self._episodes, self._left_m]
+    def arrays(self) -> list[Array]:
+        """Return all that changes as episodes go on; writing into the arrays sets the state."""
+        return [*self.batch.arrays(), self._seeds, self._episodes, self._left_m]
 
     def _begin(self, row: int) -> None:
         """Draw the next episode of one robot."""

@@ -93,7 +93,49 @@ def fit_policy(
     :raises ValueError: If the folder holds a run of other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    device = choose_device(params.device, False)
+    settings = json.dumps(asdict(params), sort_keys=True)
+    saved = _saved(folder, settings)
+    curves = Curves(folder)
+    if saved is None:
+        curves.begin()
+    else:
+        curves.go_on(saved['epoch'])
+    if saved is None or saved['steps'] < params.steps:
+        best = _learn(network, robot, params, _Folder(folder, settings, curves), saved)
+    else:
+        best = saved['best']
+    network.load_state_dict(load_whole(folder / _BEST)['network'])
+    network.cpu().eval()
+    log.info('best of %d validations: %s', params.validations, told(best))
+    return {**best, 'cpu_s': curves.total('cpu_s')}
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where a training is kept."""
+
+    path: Path
+    settings: str
+    curves: Curves
+
+
+def _saved(folder: Path, settings: str) -> dict[str, Any] | None:
+    """Return the checkpoint of a folder, if it has one."""
+    if not (folder / _CHECKPOINT).is_file():
+        return None
+    saved = load_whole(folder / _CHECKPOINT)
+    if saved['settings'] != settings:
+        raise ValueError(
+            f'{folder} holds a training with other settings ({saved["settings"]}); '
+            'give the settings it was begun with, or another folder')
+    return saved
+
+
+def _learn(
+    network: NavigationNetwork, robot: NavigationParams, params: NavigationTraining,
+    folder: _Folder, saved: dict[str, Any] | None,
+) -> dict[str, float]:
+    """Train to the end, from a checkpoint if there is one; return the best validation."""
     robots = TrainingRobots(
         params.robots, robot, params.worlds, params.seed, innate=params.innate)
     learner = RecurrentPPO(
@@ -101,17 +143,14 @@ def fit_policy(
         n_steps=params.rollout, n_epochs=params.epochs, gamma=params.discount,
         ent_coef=params.entropy, batch_size=params.robots * params.rollout // params.batches,
         learning_rate=lambda left: params.learning_rate * (_LAST_RATE + (1.0 - _LAST_RATE) * left),
-        seed=params.seed, device=device)
-    run = _Run(learner, robots, Validation(robot, params.validation_worlds, params.seed),
-               params, folder)
-    run.resume()
-    if learner.num_timesteps < params.steps:
-        learner.learn(params.steps - learner.num_timesteps, run, log_interval=sys.maxsize,
-                      reset_num_timesteps=False)
-    network.load_state_dict(load_whole(folder / _BEST)['network'])
-    network.cpu().eval()
-    log.info('best of %d validations: %s', run.epoch, told(run.best))
-    return {**run.best, 'cpu_s': run.cpu_s}
+        seed=params.seed, device=choose_device(params.device, False))
+    run = _Run(learner, robots, Validation(robot, params.validation_worlds, params.seed), params,
+               folder)
+    if saved is not None:
+        run.restore(saved)
+    learner.learn(params.steps - learner.num_timesteps, run, log_interval=sys.maxsize,
+                  reset_num_timesteps=False)
+    return run.best
 
 
 class Validation:
@@ -176,12 +215,10 @@ class _Run(BaseCallback):
     model: RecurrentPPO
 
     def __init__(self, learner: RecurrentPPO, robots: TrainingRobots, validation: Validation,
-                 params: NavigationTraining, folder: Path) -> None:
+                 params: NavigationTraining, folder: _Folder) -> None:
         super().__init__()
         self._learner, self._robots, self._validation = learner, robots, validation
         self._params, self._folder = params, folder
-        self._settings = json.dumps(asdict(params), sort_keys=True)
-        self._curves = Curves(folder)
         self._sums: dict[str, float] = {}
         self._rollouts = 0
         self._outcomes: list[int] = []
@@ -189,22 +226,9 @@ class _Run(BaseCallback):
         self.epoch = 0
         self.best: dict[str, float] = {}
 
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU time so far, also of what was trained before the run was resumed."""
-        return self._curves.total('cpu_s')
-
-    def resume(self) -> None:
-        """Go on from the folder's checkpoint, if it has one."""
-        file, learner = self._folder / _CHECKPOINT, self._learner
-        if not file.is_file():
-            self._curves.begin()
-            return
-        saved = load_whole(file)
-        if saved['settings'] != self._settings:
-            raise ValueError(
-                f'{self._folder} holds a training with other settings ({saved["settings"]}); '
-                'give the settings it was begun with, or another folder')
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        learner = self._learner
         learner.policy.load_state_dict(saved['policy'])
         learner.policy.optimizer.load_state_dict(saved['optimizer'])
         learner.num_timesteps = saved['steps']
@@ -214,7 +238,6 @@ class _Run(BaseCallback):
         learner._last_episode_starts = saved['starts'].numpy()
         torch.set_rng_state(saved['random'])
         self.epoch, self.best = saved['epoch'], saved['best']
-        self._curves.go_on(self.epoch)
         log.info('going on after %d of %d steps', learner.num_timesteps, self._params.steps)
 
     def _on_step(self) -> bool:
@@ -253,7 +276,7 @@ class _Run(BaseCallback):
         row['cpu_s'] = time.process_time() - self._begun[1]
         self._begun = time.monotonic(), time.process_time()
         self._sums, self._rollouts, self._outcomes = {}, 0, []
-        self._curves.add(row)
+        self._folder.curves.add(row)
         self._save()
         log.info('%s', told(row))
 
@@ -269,14 +292,14 @@ class _Run(BaseCallback):
         scores = self._validation.scores(network)
         if not self.best or scores['score'] > self.best['score']:
             self.best = {'epoch': self.epoch, **scores}
-            save_whole(self._folder / _BEST, {'network': network.state_dict()})
+            save_whole(self._folder.path / _BEST, {'network': network.state_dict()})
         return scores
 
     def _save(self) -> None:
         learner = self._learner
         assert learner._last_obs is not None and learner._last_episode_starts is not None
-        save_whole(self._folder / _CHECKPOINT, {
-            'settings': self._settings, 'epoch': self.epoch, 'best': self.best,
+        save_whole(self._folder.path / _CHECKPOINT, {
+            'settings': self._folder.settings, 'epoch': self.epoch, 'best': self.best,
             'policy': learner.policy.state_dict(),
             'optimizer': learner.policy.optimizer.state_dict(),
             'steps': learner.num_timesteps, 'memory': learner.state,

@@ -117,11 +117,11 @@ class TrainingRobots(VecEnv):
 
     def state(self) -> list[torch.Tensor]:
         """Return copies of everything that changes, for a checkpoint."""
-        return [torch.from_numpy(array.copy()) for array in self._memory()]
+        return [torch.from_numpy(array.copy()) for array in self._arrays()]
 
     def set_state(self, state: Sequence[torch.Tensor]) -> None:
         """Go on from what :meth:`state` gave."""
-        for array, saved in zip(self._memory(), state, strict=True):
+        for array, saved in zip(self._arrays(), state, strict=True):
             array[...] = saved.numpy()
 
     def close(self) -> None:
@@ -143,8 +143,8 @@ class TrainingRobots(VecEnv):
         """Return that nothing is wrapped."""
         return [False] * self.num_envs
 
-    def _memory(self) -> list[Array]:
-        return [self._last_actions, *(a for env in self._groups for a in env.memory())]
+    def _arrays(self) -> list[Array]:
+        return [self._last_actions, *(a for env in self._groups for a in env.arrays())]
 
     def _vectors(self) -> Array:
         return np.concatenate([env.batch.observations() for env in self._groups])
