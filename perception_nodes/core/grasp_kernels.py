@@ -83,6 +83,7 @@ def candidates(  # type: ignore[no-untyped-def]
     margin = _reach(hand, cell)
     wide = (_widened(top, margin, np.float32(-np.inf)),
             _widened(upper, margin, np.float32(np.inf)), _widened(known, margin, False))
+    edges = np.empty((2, 2 * int(0.5 * hand.finger_width / cell + 0.5) + 1))
     n = 0
     for a in range(angles):
         theta = np.pi * a / angles
@@ -102,7 +103,7 @@ def candidates(  # type: ignore[no-untyped-def]
                 while level < highest - 0.5 * hand.min_grip:
                     n = _cut(
                         wide, margin, base, labels, heights, first, k, level, x0, y0, cx, cy,
-                        theta, cell, hand, out, n)
+                        theta, cell, hand, edges, out, n)
                     level += level_step
     return n
 
@@ -136,7 +137,7 @@ def _profile(over, x0, y0, cx, cy, heights):  # type: ignore[no-untyped-def]
 @njit(cache=True, error_model='numpy')
 def _cut(  # type: ignore[no-untyped-def]
     wide, margin, base, labels, heights, first, last, level, x0, y0, cx, cy, theta, cell, hand,
-    out, n,
+    edges, out, n,
 ):
     """Judge every stretch of a part of a line that stands above one level; return their end."""
     start, summit, half = -1, first, len(heights) // 2
@@ -166,7 +167,7 @@ def _cut(  # type: ignore[no-untyped-def]
                 elif length > hand.max_opening + 2.0 * cell:
                     row[REASON] = TOO_WIDE
                 else:
-                    _judge(wide, margin, cx, cy, 0.5 * (k - start), cell, hand, row)
+                    _judge(wide, margin, cx, cy, 0.5 * (k - start), cell, hand, edges, row)
         start = -1
     return n
 
@@ -225,31 +226,36 @@ def _edge(top, x, y, dx, dy, level, inner, outer):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, error_model='numpy')
-def _judge(wide, margin, cx, cy, half, cell, hand, row):  # type: ignore[no-untyped-def]
+def _judge(  # type: ignore[no-untyped-def]
+    wide, margin, cx, cy, half, cell, hand, edges, row,
+):
     """
     Measure one candidate, centre it, and say what is wrong with it.
 
     :param wide: The maps of what stands there, what may, and whether that was seen, widened.
     :param half: Half the stretch on the middle line, cells.
+    :param edges: (2, N) room for how far out each side reaches on lines a cell apart.
     :param row: Holds place, fingertip height and grip; the rest is filled in.
     """
     top, upper, known = wide
     x, y, tip = row[X] + np.float64(margin), row[Y] + np.float64(margin), np.float64(row[TIP])
     level = tip + _SLICE_M
     reach = 0.5 * hand.finger_width / cell
-    lines = 2 * int(reach + 0.5) + 1
-    edges = np.empty((2, lines))
-    contact, slope = np.zeros(2), np.zeros(2)
-    for side in range(2):
-        sign = 1.0 - 2.0 * side
-        contact[side], slope[side] = _contour(
-            top, x, y, sign * cx, sign * cy, level, half, half + _BEYOND_M / cell,
-            hand.friction, edges[side])
-        if contact[side] < 0.0 or abs(slope[side]) > hand.friction:
-            row[REASON] = NOT_OPPOSED
-            return
-    row[SKEW], row[WEDGE] = 0.5 * abs(slope[0] - slope[1]), abs(slope[0] + slope[1])
-    width = (contact[0] + contact[1]) * cell
+    outer = half + _BEYOND_M / cell
+    if (_is_askew(top, x, y, cx, cy, level, half, outer, hand.friction, edges[0])
+            or _is_askew(top, x, y, -cx, -cy, level, half, outer, hand.friction, edges[1])):
+        row[REASON] = NOT_OPPOSED
+        return
+    near, near_slope = _contour(top, x, y, cx, cy, level, half, outer, edges[0])
+    if near < 0.0 or abs(near_slope) > hand.friction:
+        row[REASON] = NOT_OPPOSED
+        return
+    far, far_slope = _contour(top, x, y, -cx, -cy, level, half, outer, edges[1])
+    if far < 0.0 or abs(far_slope) > hand.friction:
+        row[REASON] = NOT_OPPOSED
+        return
+    row[SKEW], row[WEDGE] = 0.5 * abs(near_slope - far_slope), abs(near_slope + far_slope)
+    width = (near + far) * cell
     row[WIDTH] = row[OPENING] = width
     if width > hand.max_opening - 2.0 * hand.clearance:
         row[REASON] = TOO_WIDE
@@ -260,10 +266,10 @@ def _judge(wide, margin, cx, cy, half, cell, hand, row):  # type: ignore[no-unty
         sign = 1.0 - 2.0 * side
         lean, breadth, hidden = _flank(
             top, upper, known, x, y, sign * cx, sign * cy, level, rise / cell, edges[side],
-            contact[side] - 0.004 / cell, cell)
+            (near if side == 0 else far) - 0.004 / cell, cell)
         row[LEAN], row[HIDDEN] = max(row[LEAN], lean), max(row[HIDDEN], hidden)
         row[BREADTH] = min(row[BREADTH], breadth)
-    shift = 0.5 * (contact[0] - contact[1])
+    shift = 0.5 * (near - far)
     x, y = x + cx * shift, y + cy * shift
     row[X], row[Y] = x - margin, y - margin
     if row[LEAN] > hand.friction:
@@ -290,27 +296,33 @@ def _judge(wide, margin, cx, cy, half, cell, hand, row):  # type: ignore[no-unty
 
 
 @njit(cache=True, error_model='numpy')
-def _contour(  # type: ignore[no-untyped-def]
+def _is_askew(  # type: ignore[no-untyped-def]
     top, x, y, dx, dy, level, half, outer, friction, edges,
 ):
+    """Return whether one side's ends lie so differently that the rest cannot mend it."""
+    middle = len(edges) // 2
+    edges[0] = _edge(top, x + dy * middle, y - dx * middle, dx, dy, level, half, outer)
+    edges[-1] = _edge(top, x - dy * middle, y + dx * middle, dx, dy, level, half, outer)
+    return (edges[0] > 0.0 and edges[-1] > 0.0
+            and abs(edges[-1] - edges[0]) > 1.3 * friction * 2.0 * middle)
+
+
+@njit(cache=True, error_model='numpy')
+def _contour(top, x, y, dx, dy, level, half, outer, edges):  # type: ignore[no-untyped-def]
     """
     Find one side's contour under the width of a finger.
 
-    :param edges: Filled with how far out the object reaches on each line, -1 for nowhere.
-    :return: The farthest (where the finger touches; -1 without any), and the contour's slope.
+    :param edges: Filled with how far out the object reaches on each line, -1 for nowhere; both
+        ends are there already.
+    :return: The third farthest (where the finger touches; -1 without any), since the farthest of
+        many lines is so by noise, and the contour's slope.
     """
     middle = len(edges) // 2
-    # most candidates are cut askew, which both ends tell
-    edges[0] = _edge(top, x + dy * middle, y - dx * middle, dx, dy, level, half, outer)
-    edges[-1] = _edge(top, x - dy * middle, y + dx * middle, dx, dy, level, half, outer)
-    if edges[0] > 0.0 and edges[-1] > 0.0:
-        across = edges[-1] - edges[0]
-        if abs(across) > 1.3 * friction * 2.0 * middle:
-            return 0.0, across / (2.0 * middle)
     for n in range(1, len(edges) - 1):
         b = float(n - middle)
         edges[n] = _edge(top, x - dy * b, y + dx * b, dx, dy, level, half, outer)
-    sum_b, sum_bb, sum_e, sum_be, count, widest = 0.0, 0.0, 0.0, 0.0, 0, -1.0
+    sum_b, sum_bb, sum_e, sum_be, count = 0.0, 0.0, 0.0, 0.0, 0
+    widest = wider = wide = -1.0
     for n in range(len(edges)):
         b = float(n - middle)
         e = edges[n]
@@ -320,9 +332,15 @@ def _contour(  # type: ignore[no-untyped-def]
             sum_e += e
             sum_be += b * e
             count += 1
-            widest = max(widest, e)
+            if e > widest:
+                widest, wider, wide = e, widest, wider
+            elif e > wider:
+                wider, wide = e, wider
+            elif e > wide:
+                wide = e
     spread = count * sum_bb - sum_b * sum_b
-    return widest, (count * sum_be - sum_b * sum_e) / spread if spread > 1e-6 else 0.0
+    slope = (count * sum_be - sum_b * sum_e) / spread if spread > 1e-6 else 0.0
+    return wide if count > 2 else widest, slope
 
 
 @njit(cache=True, error_model='numpy')
@@ -338,7 +356,7 @@ def _flank(  # type: ignore[no-untyped-def]
         the share of that which ends in unseen space.
     """
     middle = len(edges) // 2
-    touched, hidden, inward = 0, 0, 0.0
+    touched, hidden, reaching, inward = 0, 0, 0, 0.0
     for n in range(len(edges)):
         e = edges[n]
         if e < least:
@@ -347,10 +365,13 @@ def _flank(  # type: ignore[no-untyped-def]
         bx, by = x - dy * b, y + dx * b
         touched += 1
         higher = _edge(top, bx, by, dx, dy, level + rise * cell, max(e - 0.5, 0.0), e)
-        inward += e - max(higher, 0.0)
+        if higher >= 0.0:  # where the object is lower, as under a roof, it cannot be told
+            inward += e - higher
+            reaching += 1
         beside_x, beside_y = bx + dx * (e + 1.0), by + dy * (e + 1.0)
         hidden += not _at(known, beside_x, beside_y) and _at(upper, beside_x, beside_y) > level
-    return inward / touched / rise, touched / len(edges), hidden / touched
+    lean = inward / reaching / rise if reaching > 0 else np.inf
+    return lean, touched / len(edges), hidden / touched
 
 
 @njit(cache=True, error_model='numpy')
@@ -369,7 +390,7 @@ def _room(  # type: ignore[no-untyped-def]
     wide = reach + 0.5 * margin
     b = -wide
     while b <= wide + 1e-6:
-        s = 1.0
+        s = 2.0  # beyond the fringe that noise gives an object
         while s <= wanted + 0.5 * margin:
             px, py = x + dx * (start + s) - dy * b, y + dy * (start + s) + dx * b
             if _at(known, px, py):

@@ -1,6 +1,7 @@
 """What stands on a support plane, seen from above: a map of heights made from one depth image."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 from numba import njit
@@ -11,6 +12,7 @@ from perception_nodes.core.geometry import (
     distort,
     distortion_coefficients,
     fit_plane,
+    inverse,
     pixel_rays,
     Plane,
     read_only,
@@ -60,6 +62,47 @@ class HeightMap:
     origin_m: tuple[float, float]  # outer corner of cell (0, 0)
     cell_m: float
     camera_from_map: npt.NDArray[np.float64]  # (4, 4)
+
+
+class Placing(NamedTuple):
+    """
+    Where readings come to lie on a map, as compiled loops read it.
+
+    A reading at depth z along the ray (u, v, 1) is at column z (cu u + cv v + c1) + c0, likewise
+    at its row, both in cells, and at its height in metres.
+    """
+
+    cu: float
+    cv: float
+    c1: float
+    c0: float
+    ru: float
+    rv: float
+    r1: float
+    r0: float
+    hu: float
+    hv: float
+    h1: float
+    h0: float
+
+
+def placing(
+    camera_from_map: npt.NDArray[np.float64], origin_m: tuple[float, float], cell_m: float
+) -> Placing:
+    """Return where readings lie on a map; see :class:`HeightMap`."""
+    map_from_camera = inverse(camera_from_map)[:3]
+    map_from_camera[:2, 3] -= origin_m
+    map_from_camera[:2] /= cell_m
+    return Placing(*map_from_camera.ravel().tolist())
+
+
+@njit(cache=True, error_model='numpy')
+def cell_of(placing, rays, depth, r, c):  # type: ignore[no-untyped-def]
+    """Return row and column on a map, fractions of cells, and height of a pixel's reading."""
+    z, u, v = depth[r, c], rays[r, c, 0], rays[r, c, 1]
+    return (z * (placing.ru * u + placing.rv * v + placing.r1) + placing.r0,
+            z * (placing.cu * u + placing.cv * v + placing.c1) + placing.c0,
+            z * (placing.hu * u + placing.hv * v + placing.h1) + placing.h0)
 
 
 def find_support(
@@ -191,12 +234,11 @@ def make_height_map(
     """
     x0, y0, x1, y1 = bounds_m
     shape = (max(1, round((y1 - y0) / cell_m)), max(1, round((x1 - x0) / cell_m)))
-    turn = np.ascontiguousarray(camera_from_map[:3, :3].T)
-    shift = -turn @ camera_from_map[:3, 3]
-    image, rays = read_only(depth_m), pixel_rays(intrinsics)
-    top = _raster(image, rays, turn, shift, x0, y0, cell_m, shape[0], shape[1])
+    image = read_only(depth_m)
+    top = _raster(
+        image, pixel_rays(intrinsics), placing(camera_from_map, (x0, y0), cell_m), *shape)
     _close_gaps(top)
-    normal = turn @ support.plane.normal
+    normal = camera_from_map[:3, :3].T @ support.plane.normal
     offset = support.plane.offset_m - float(
         support.plane.normal @ camera_from_map[:3, 3])
     columns = x0 + (np.arange(shape[1]) + 0.5) * cell_m
@@ -205,7 +247,7 @@ def make_height_map(
             / normal[2]).astype(np.float32)
     known = np.isfinite(top)
     np.copyto(top, base, where=~known)
-    lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
+    lens = (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy)
     upper = _shadow(
         image, lens, distortion_coefficients(intrinsics),
         np.ascontiguousarray(camera_from_map), top, base, known,
@@ -244,40 +286,33 @@ def object_bounds(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model='numpy')
-def _raster(  # type: ignore[no-untyped-def]
-    depth, rays, turn, shift, x0, y0, cell, rows, columns,
-):
+def _raster(depth, rays, placing, rows, columns):  # type: ignore[no-untyped-def]
     """Return the height of the highest surface in each cell, NaN where nothing was seen."""
-    top = np.full((rows, columns), np.float32(-np.inf), np.float32)
-    count = np.zeros((rows, columns), np.int32)
-    total = np.zeros((rows, columns), np.float32)
-    cells = np.empty((depth.size, 2), np.int32)
+    top = np.full(rows * columns, np.float32(-np.inf), np.float32)
+    count = np.zeros(rows * columns, np.int32)
+    total = np.zeros(rows * columns, np.float32)
+    cells = np.empty(depth.size, np.int32)
     heights = np.empty(depth.size, np.float32)
     n = 0
     for r in range(depth.shape[0]):
         for c in range(depth.shape[1]):
-            z = depth[r, c]
-            if not z > 0.0:
+            if not depth[r, c] > 0.0:
                 continue
-            px, py = rays[r, c, 0] * z, rays[r, c, 1] * z
-            x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
-            y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
-            j, i = int(np.floor((x - x0) / cell)), int(np.floor((y - y0) / cell))
-            if not (0 <= i < rows and 0 <= j < columns):
+            i, j, height = cell_of(placing, rays, depth, r, c)
+            if not (0.0 <= i < rows and 0.0 <= j < columns):
                 continue
-            h = np.float32(turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * z + shift[2])
-            top[i, j] = max(top[i, j], h)
-            cells[n, 0], cells[n, 1], heights[n] = i, j, h
+            k, h = np.int32(i) * columns + np.int32(j), np.float32(height)
+            top[k] = max(top[k], h)
+            cells[n], heights[n] = k, h
             n += 1
-    for k in range(n):
-        i, j = cells[k]
-        if heights[k] > top[i, j] - _SAME_SURFACE_M:
-            count[i, j] += 1
-            total[i, j] += heights[k]
-    for i in range(rows):
-        for j in range(columns):
-            top[i, j] = total[i, j] / count[i, j] if count[i, j] > 0 else np.float32(np.nan)
-    return top
+    for m in range(n):
+        k = cells[m]
+        if heights[m] > top[k] - _SAME_SURFACE_M:
+            count[k] += 1
+            total[k] += heights[m]
+    for k in range(len(top)):
+        top[k] = total[k] / count[k] if count[k] > 0 else np.float32(np.nan)
+    return top.reshape(rows, columns)
 
 
 @njit(cache=True, error_model='numpy')
@@ -308,6 +343,10 @@ def _shadow(  # type: ignore[no-untyped-def]
     rows, columns = top.shape
     upper = top.copy()
     bent = np.any(bends)
+    fx, fy, cu, cv = lens
+    m00, m01, m02, m03 = camera_from_map[0]
+    m10, m11, m12, m13 = camera_from_map[1]
+    m20, m21, m22, m23 = camera_from_map[2]
     highest = np.float32(0.0)
     for i in range(rows):
         for j in range(columns):
@@ -320,9 +359,11 @@ def _shadow(  # type: ignore[no-untyped-def]
             x, y = x0 + (j + 0.5) * cell, y0 + (i + 0.5) * cell
             h = np.float64(highest)
             step = 4.0 * _SHADOW_STEP_M
+            px, py, pz = m00 * x + m01 * y + m03, m10 * x + m11 * y + m13, m20 * x + m21 * y + m23
             # coarse steps down to where something can hide, then fine ones from the last free
             while h > base[i, j]:
-                if _hides(depth, lens, bends, bent, camera_from_map, x, y, h):
+                if _hides(depth, fx, fy, cu, cv, bends, bent,
+                          px + m02 * h, py + m12 * h, pz + m22 * h):
                     if step == _SHADOW_STEP_M or h == highest:
                         upper[i, j] = h
                         break
@@ -333,18 +374,14 @@ def _shadow(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model='numpy')
-def _hides(depth, lens, bends, bent, m, x, y, h):  # type: ignore[no-untyped-def]
+def _hides(depth, fx, fy, cu, cv, bends, bent, px, py, pz):  # type: ignore[no-untyped-def]
     """Return whether a place is behind what was seen, or outside of the image."""
-    px = m[0, 0] * x + m[0, 1] * y + m[0, 2] * h + m[0, 3]
-    py = m[1, 0] * x + m[1, 1] * y + m[1, 2] * h + m[1, 3]
-    pz = m[2, 0] * x + m[2, 1] * y + m[2, 2] * h + m[2, 3]
     if not pz > 0.0:
         return True
     u, v = px / pz, py / pz
     if bent:
         u, v = distort(u, v, bends)
-    c = int(np.floor(lens[0] * u + lens[2] + 0.5))
-    r = int(np.floor(lens[1] * v + lens[3] + 0.5))
-    if not (0 <= r < depth.shape[0] and 0 <= c < depth.shape[1]):
+    column, row = fx * u + cu + 0.5, fy * v + cv + 0.5
+    if not (0.0 <= row < depth.shape[0] and 0.0 <= column < depth.shape[1]):
         return True
-    return 0.0 < depth[r, c] < pz - 0.01
+    return 0.0 < depth[np.int64(row), np.int64(column)] < pz - 0.01

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from perception_nodes.core.boxes import iou_matrix
 from perception_nodes.core.detection_3d import Detection3DParams, lift
 from perception_nodes.core.geometry import pixel_rays, read_only
-from perception_nodes.core.height_map import HeightMap
+from perception_nodes.core.height_map import cell_of, HeightMap, placing
 from perception_nodes.core.types import (
     CameraIntrinsics,
     Detections,
@@ -40,10 +40,10 @@ def objects_on_plane(
     # left, top, right, bottom, and the number of pixels
     extents = np.zeros((int(labels.max()) + 1, 5), np.int64)
     extents[:, :2] = max(depth_m.shape)
-    turn = np.ascontiguousarray(heights.camera_from_map[:3, :3].T)
     _project_labels(
-        read_only(depth_m), pixel_rays(intrinsics), turn, -turn @ heights.camera_from_map[:3, 3],
-        *heights.origin_m, heights.cell_m, heights.support_m, labels, min_height_m, ids, extents)
+        read_only(depth_m), pixel_rays(intrinsics),
+        placing(heights.camera_from_map, heights.origin_m, heights.cell_m), heights.support_m,
+        labels, min_height_m, ids, extents)
     large = np.flatnonzero(extents[:, 4] >= _LEAST_PIXELS)
     large = large[np.argsort(-extents[large, 4], kind='stable')]
     boxes = extents[large, :4]
@@ -83,23 +83,18 @@ def _classes(
 
 @njit(cache=True, error_model='numpy')
 def _project_labels(  # type: ignore[no-untyped-def]
-    depth, rays, turn, shift, x0, y0, cell, support, labels, least, ids, extents,
+    depth, rays, placing, support, labels, least, ids, extents,
 ):
     """Give each pixel the label of the cell that its reading falls into."""
     for r in range(depth.shape[0]):
         for c in range(depth.shape[1]):
-            z = depth[r, c]
-            if not z > 0.0:
+            if not depth[r, c] > 0.0:
                 continue
-            px, py = rays[r, c, 0] * z, rays[r, c, 1] * z
-            x = turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * z + shift[0]
-            y = turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * z + shift[1]
-            j, i = int(np.floor((x - x0) / cell)), int(np.floor((y - y0) / cell))
-            if not (0 <= i < labels.shape[0] and 0 <= j < labels.shape[1]):
+            i, j, height = cell_of(placing, rays, depth, r, c)
+            if not (0.0 <= i < labels.shape[0] and 0.0 <= j < labels.shape[1]):
                 continue
-            label = labels[i, j]
-            height = turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * z + shift[2]
-            if label == 0 or height < support[i, j] + least:
+            label = labels[np.int64(i), np.int64(j)]
+            if label == 0 or height < support[np.int64(i), np.int64(j)] + least:
                 continue
             ids[r, c] = label
             extent = extents[label]
