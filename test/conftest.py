@@ -143,3 +143,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if 'data_dir' in getattr(item, 'fixturenames', ()):
             item.add_marker('data')
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much was not tried because there is no GPU."""
+    cases = [report for report in terminalreporter.stats.get('skipped', ())
+             if 'cuda:0' in report.nodeid]
+    if cases:
+        terminalreporter.write_line(f'{len(cases)} cases on CUDA were skipped: no CUDA device')

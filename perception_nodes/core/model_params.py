@@ -14,7 +14,8 @@ class ModelParams(Params):
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
     device: str = param(
-        'auto', "Where the network runs: 'auto' (a GPU where there is one), 'cpu' or 'cuda:N'.")
+        'auto', "Where the network runs: 'auto' (a GPU where there is one), 'cpu', 'cuda:N', or "
+        "'tensorrt:N' for ONNX files.")
     half_precision: bool = param(
         False, 'Run the network in 16 bits: faster on a GPU, refused on a CPU.')
     input_size: tuple[int, ...] = param(

@@ -1,0 +1,114 @@
+"""The check of GPUs runs end to end without one and without ROS, and claims nothing then."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch')
+from perception_nodes.evaluation import gpu_check  # noqa: E402
+from perception_nodes.evaluation.gpu_frames import read_frames  # noqa: E402
+from perception_nodes.evaluation.gpu_record import backends_sha256, read_records  # noqa: E402
+from perception_nodes.evaluation.gpu_subjects import Subject, subjects  # noqa: E402
+
+# the networks are quick; a machine that is busy may not be
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ALONE = """
+import sys
+
+for name in ('rclpy', 'std_msgs', 'sensor_msgs', 'vision_msgs', 'ultralytics', 'mujoco', 'onnx',
+             'onnxruntime', 'faster_coco_eval', 'matplotlib', 'skimage', 'sklearn', 'safetensors',
+             'aiohttp', 'jinja2', 'rosbags', 'tqdm'):
+    sys.modules[name] = None  # importing it is an error
+from perception_nodes.evaluation.gpu_check import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_on_the_cpu_it_runs_to_the_end_and_verifies_nothing(tmp_path):
+    """With torch, torchvision, NumPy, OpenCV, numba and PyYAML alone."""
+    done = subprocess.run(
+        [sys.executable, '-c', ALONE, '--out', str(tmp_path), '--device', 'cpu', '--frames', '2',
+         '--repeats', '1', '--only', 'sim_scene_detector', 'sim_scene_segmenter', 'lenet5'],
+        capture_output=True, text=True)
+    assert done.returncode == gpu_check.EXIT_NO_GPU, done.stderr
+    assert 'no GPU was checked: this ran on cpu' in done.stdout
+    record = json.loads((tmp_path / 'cpu.json').read_text())
+    assert (record['device'], record['gpu'], record['n']) == ('cpu', 'cpu', 2)
+    assert record['checks_failed'] == 0 and record['failures'] == ''
+    assert record['backends_sha256'] == backends_sha256()
+    for name in ('sim_scene_detector', 'sim_scene_segmenter'):
+        assert record[f'{name}_fp32_metric_cpu'] > 0.3
+        assert record[f'{name}_fp32_metric_drop'] == pytest.approx(0.0, abs=1e-6)
+    for name in ('sim_scene_detector', 'sim_scene_segmenter', 'lenet5'):
+        assert record[f'{name}_fp32_difference_share'] < 1e-4
+        assert record[f'{name}_fp32_batch8_hz'] > 0.0
+    with pytest.raises(ValueError, match=r'cpu\.json is no record of a GPU'):
+        read_records(tmp_path)
+
+
+def test_on_meta_every_network_runs_without_numbers(tmp_path):
+    assert gpu_check.main(['--out', str(tmp_path), '--device', 'meta', '--frames', '1']) == \
+        gpu_check.EXIT_NO_GPU
+    record = json.loads((tmp_path / 'meta.json').read_text())
+    assert {name.removesuffix('_meta_answers') for name in record
+            if name.endswith('_meta_answers')} == {subject.name for subject in subjects()}
+    assert record['sim_scene_segmenter_meta_answers'] == '(1, 9, 60, 80)'
+
+
+@pytest.mark.parametrize(('words', 'sentence'), [
+    (['--device', 'cuda:97'], "device is 'cuda:97', but torch finds"),
+    (['--device', 'gpu'], "device is 'gpu'; it must be"),
+    (['--only', 'yolo9000'], "there is no network 'yolo9000'; choose from sim_scene_detector")])
+def test_wrong_words_are_a_sentence(tmp_path, capsys, words, sentence):
+    assert gpu_check.main(['--out', str(tmp_path), *words]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_is_said():
+    graph = gpu_check.Variant('fp16_graph', half_precision=True, graph=True)
+    good = {'difference_share': 0.09, 'metric_cpu': 0.7, 'metric_drop': 0.004,
+            'memory_left_mb': 10.0, 'hidden_syncs': 0.0, 'graphs': 1.0}
+    assert gpu_check._failures('a', good, graph) == []
+    assert gpu_check._failures('a', good | {'metric_cpu': np.nan, 'metric_drop': np.nan},
+                               graph) == []
+    for change, sentence in (
+            ({'difference_share': 0.2}, 'a_difference_share is 0.2, at most 0.1 is allowed'),
+            ({'difference_share': np.nan}, 'a_difference_share is nan'),
+            ({'metric_drop': 0.006}, 'a_metric_drop is 0.006, at most 0.005 is allowed'),
+            ({'memory_left_mb': 51.0}, 'a_memory_left_mb is 51, at most 50 is allowed'),
+            ({'hidden_syncs': 2.0}, 'a_hidden_syncs is 2'),
+            ({'graphs': 0.0}, 'could not be recorded as a CUDA graph')):
+        wrong = gpu_check._failures('a', good | change, graph)
+        assert len(wrong) == 1 and sentence in wrong[0]
+
+
+def test_a_network_that_answers_otherwise_fails_the_check(monkeypatch, tmp_path):
+    lenet, = (subject for subject in subjects() if subject.name == 'lenet5')
+    loads = []
+
+    def load(device, half_precision):
+        loaded = lenet.load(device, half_precision)
+        loads.append(loaded)
+        if len(loads) > 1:  # the first is the CPU's
+            loaded.network.forward_of = lambda network, images: network(images) * 1.5
+        return loaded
+
+    monkeypatch.setattr(gpu_check, 'subjects', lambda: [Subject('lenet5', load)])
+    gpu_check.main(['--out', str(tmp_path), '--device', 'cpu', '--frames', '1', '--repeats', '1'])
+    record = json.loads((tmp_path / 'cpu.json').read_text())
+    assert record['checks_failed'] == 1
+    assert record['failures'].startswith('lenet5_fp32_difference_share is 0.5')
+
+
+def test_the_frames_are_labelled():
+    frames = read_frames(99)
+    assert len(frames) == 24
+    assert all(frame.rgb.shape == (240, 320, 3) for frame in frames)
+    assert all(frame.mask.shape == (240, 320) for frame in frames)
+    assert sum(len(frame.labels) for frame in frames) > 100
+    assert set(np.unique(np.stack([frame.mask for frame in frames]))) <= {*range(9), 255}
