@@ -9,7 +9,13 @@ import numpy.typing as npt
 import onnxruntime
 from perception_nodes.backends.onnxruntime_backend import open_session
 from perception_nodes.core import grasp_kernels as kernels
-from perception_nodes.core.grasp_patches import CHANNELS, FEATURES, scorer_inputs, SIDE
+from perception_nodes.core.grasp_patches import (
+    CHANNELS,
+    FEATURES,
+    GEOMETRY,
+    scorer_inputs,
+    SIDE,
+)
 from perception_nodes.core.grasp_search import (
     COARSE_SIDE,
     every_rectangle,
@@ -43,6 +49,9 @@ class OnnxGraspScorer:
     """
     A network that judges the best of the geometric candidates.
 
+    Its logit and that of the geometry's score count half each: the highest of many judgements is
+    too often an error, and the two err at different candidates.
+
     :raises ValueError: If its inputs or its output are others.
     """
 
@@ -61,7 +70,8 @@ class OnnxGraspScorer:
         scores = geometric_scores(plan, which)
         best = shortlist(plan, which, scores)
         patches, features = scorer_inputs(plan, which[best])
-        judged = _share(self._session.run(None, {'patches': patches, 'features': features})[0])
+        logits = self._session.run(None, {'patches': patches, 'features': features})[0]
+        judged = _share(0.5 * (logits + features[:, GEOMETRY]))
         scores *= judged.min()
         scores[best] = judged
         return scores

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.backends.registry import load_model
 from perception_nodes.cli.arguments import whole_number
 from perception_nodes.cli.parameters import add_flags, from_flags
+from perception_nodes.core.grasping import GraspParams
 from perception_nodes.core.manifest import find_model
 from perception_nodes.training.export import publish, Trained
 from perception_nodes.training.grasp import GraspScorerTask, scorer_examples
@@ -51,6 +53,10 @@ def add_arguments(parser: ArgumentParser) -> None:
             help=f'let the simulator try grasps in N scenes for {split} first; those that the '
             'folder has are kept (default: take what is there)')
     parser.add_argument(
+        '--judged-by', default='', metavar='MANIFEST.yaml',
+        help='of a scorer trained before, whose favourites are tried in new scenes, too: where '
+        'it is wrong there is most to learn')
+    parser.add_argument(
         '--network', choices=NETWORKS, default=NETWORKS[0],
         help='scorer judges candidates of the geometry; cascade and generative find grasps '
         'without it (default: %(default)s)')
@@ -73,8 +79,10 @@ def run(arguments: Namespace) -> int:
         raise ValueError(
             f'--pretrain-epochs is {arguments.pretrain_epochs}, but only the cascade begins as an '
             'auto-encoder; leave it out')
-    write_scenes(arguments.dataset, 'train', arguments.scenes)
-    write_scenes(arguments.dataset, 'val', arguments.val_scenes)
+    judge = make_planner(
+        GraspParams(), 'grasp_scorer' if arguments.judged_by else '', arguments.judged_by).scorer
+    write_scenes(arguments.dataset, 'train', arguments.scenes, judge)
+    write_scenes(arguments.dataset, 'val', arguments.val_scenes, judge)
     train, val = (read_views(arguments.dataset / split / 'grasps') for split in ('train', 'val'))
     trainings = {'scorer': _scorer, 'cascade': _cascade, 'generative': _generative}
     result = trainings[arguments.network](train, val, loop, arguments)
@@ -106,7 +114,8 @@ def _scorer(train: Sequence[LabelledView], val: Sequence[LabelledView], loop: Lo
     return _Result(
         task, best, {'patches': held_out.patches[:_COMPARED].astype(np.float32),
                      'features': held_out.features[:_COMPARED]},
-        ('logits',), (), ('AUC', 'AUC_geometry'))
+        ('logits',), (),
+        ('choice', 'choice_geometry', 'top1', 'top1_geometry', 'AUC', 'AUC_geometry'))
 
 
 def _cascade(train: Sequence[LabelledView], val: Sequence[LabelledView], loop: LoopParams,

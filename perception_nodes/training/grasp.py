@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import logging
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 # a candidate nearer than all three to a labelled grasp is that grasp
 _SAME_PLACE_M, _SAME_OPENING_M, _SAME_AXES = 0.003, 0.006, 0.995
 _NOISE = 0.02  # of patches, in their units
+_LIFT_WEIGHT = 0.5  # of the cross entropy, beside the choice
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,64 +101,79 @@ def same_grasps(
 
 class GraspScorerTask:
     """
-    Judging candidates: cross entropy on what physics said.
+    Judging candidates: what each does, and which of a view is best.
+
+    The first is a cross entropy. The second is minus the logarithm of the chance that a choice
+    among the view's candidates, by the softmax of their logits, lifts: it looks at the top.
 
     :param train: Examples to learn from, each seen mirrored and turned at random.
-    :param val: Examples that choose the checkpoint.
+    :param val: Examples that choose the checkpoint, by the same chance with the geometry's help,
+        as the scorer is used.
     """
 
-    score = 'AUC'
+    score = 'choice'
 
     def __init__(self, train: ScorerExamples, val: ScorerExamples, seed: int) -> None:
         torch.manual_seed(seed)
         self.network = GraspScorerNetwork()
         self._train, self._val = train, val
+        self._rows = [np.flatnonzero(train.views == view) for view in np.unique(train.views)]
 
     def parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return all parameters as new: nothing is pretrained."""
         return list(self.network.parameters()), []
 
     def steps(self, batch_size: int) -> int:
-        """Return how many whole batches there are; a smaller set makes one."""
+        """Return how many batches of whole views there are, of about that many candidates."""
         return max(1, len(self._train) // batch_size)
 
-    def batches(
-        self, epoch: int, batch_size: int, rng: np.random.Generator
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield patches, mirrored at random and with new noise, features and labels."""
+    def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield candidates of whole views, mirrored at random and with new noise."""
         train = self._train
-        order = rng.permutation(len(train))
-        for k in range(self.steps(batch_size)):
-            rows = order[k * batch_size:(k + 1) * batch_size]
+        order = rng.permutation(len(self._rows))
+        for some in np.array_split(order, self.steps(batch_size)):
+            views = [self._rows[int(n)] for n in some]
+            rows = np.concatenate(views)
             patches = train.patches[rows].astype(np.float32)
             for axis in (2, 3):
                 flipped = rng.random(len(rows)) < 0.5
                 patches[flipped] = np.flip(patches[flipped], axis)
             patches += rng.normal(0.0, _NOISE, patches.shape).astype(np.float32)
-            features = train.features[rows]
-            yield (torch.from_numpy(patches), torch.from_numpy(features),
-                   torch.from_numpy(train.success[rows].astype(np.float32)))
+            yield (torch.from_numpy(patches), torch.from_numpy(train.features[rows]),
+                   torch.from_numpy(train.success[rows]), [len(view) for view in views])
 
-    def losses(
-        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], device: torch.device
-    ) -> Mapping[str, torch.Tensor]:
-        """Return the cross entropy."""
-        patches, features, success = (part.to(device) for part in batch)
-        return {'lift': functional.binary_cross_entropy_with_logits(
-            self.network(patches, features).float(), success)}
+    def losses(self, batch: Batch, device: torch.device) -> Mapping[str, torch.Tensor]:
+        """Return both terms."""
+        patches, features, success = (part.to(device) for part in batch[:3])
+        logits = self.network(patches, features).float()
+        lift = functional.binary_cross_entropy_with_logits(logits, success.float())
+        chances = [
+            torch.log_softmax(some, 0)[right].logsumexp(0)
+            for some, right in zip(logits.split(batch[3]), success.split(batch[3]), strict=True)
+            if right.any() and not right.all()]
+        choice = -torch.stack(chances).sum() / len(batch[3]) if chances else 0.0 * lift
+        return {'lift': _LIFT_WEIGHT * lift, 'choice': choice}
 
     def validate(self, network: nn.Module, device: torch.device) -> Mapping[str, float]:
-        """Return how well the network orders candidates, and how well the geometry does."""
+        """
+        Return how well candidates are ordered, with the geometry's help and by it alone.
+
+        ``choice`` is how often a choice lifts, by a sharp softmax among the candidates of views
+        that have both kinds; ``top1`` takes the highest.
+        """
         val = self._val
         logits = np.concatenate([
             network(torch.from_numpy(val.patches[rows].astype(np.float32)).to(device),
                     torch.from_numpy(val.features[rows]).to(device)).float().cpu().numpy()
             for rows in np.array_split(np.arange(len(val)), max(1, len(val) // 512))])
         geometry = val.features[:, GEOMETRY]
-        return {'AUC': area_under_roc(logits, val.success),
-                'top1': top_success(logits, val), 'log_loss': log_loss(logits, val.success),
-                'AUC_geometry': area_under_roc(geometry, val.success),
-                'top1_geometry': top_success(geometry, val)}
+        found: dict[str, float] = {}
+        for end, values in (('', 0.5 * (logits + geometry)), ('_geometry', geometry)):
+            choice, top1 = chosen_success(values, val)
+            found |= {f'choice{end}': choice, f'top1{end}': top1,
+                      f'AUC{end}': area_under_roc(values, val.success),
+                      f'log_loss{end}': log_loss(values, val.success)}
+        return found
 
 
 def area_under_roc(
@@ -171,15 +190,23 @@ def area_under_roc(
     return float((ranks[success].mean() - (good - 1) / 2.0) / bad)
 
 
-def top_success(scores: npt.NDArray[np.floating], examples: ScorerExamples) -> float:
-    """Return the share of views whose highest candidate lifts, of views that have both kinds."""
-    right = []
+def chosen_success(
+    logits: npt.NDArray[np.floating], examples: ScorerExamples
+) -> tuple[float, float]:
+    """
+    Return how often a choice lifts, by the softmax of twice the logits and by the highest.
+
+    The mean is over views that have both kinds; NaN where there is none.
+    """
+    chances, highest = [], []
     for view in np.unique(examples.views):
         rows = np.flatnonzero(examples.views == view)
-        tried = examples.success[rows]
-        if tried.any() and not tried.all():
-            right.append(tried[scores[rows].argmax()])
-    return float(np.mean(right)) if right else float('nan')
+        lifts, values = examples.success[rows], logits[rows]
+        if lifts.any() and not lifts.all():
+            weights = np.exp(2.0 * (values - values.max()))
+            chances.append(weights[lifts].sum() / weights.sum())
+            highest.append(lifts[values.argmax()])
+    return (float(np.mean(chances)), float(np.mean(highest))) if chances else (math.nan, math.nan)
 
 
 def log_loss(logits: npt.NDArray[np.floating], success: npt.NDArray[np.bool_]) -> float:

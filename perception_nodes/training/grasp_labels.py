@@ -16,6 +16,7 @@ from perception_nodes.core.grasping import (
     relaxed,
 )
 from perception_nodes.core.height_map import NoSupportError
+from perception_nodes.core.protocols import GraspScorer
 from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
 from perception_nodes.evaluation.grasp_clutter import (
     CAMERA,
@@ -68,12 +69,15 @@ class LabelledView:
         return np.asarray(inverse(self.map_from_camera) @ self.map_from_grasp)
 
 
-def write_scenes(root: Path, split: Split, scenes: int) -> None:
+def write_scenes(
+    root: Path, split: Split, scenes: int, judge: GraspScorer | None = None
+) -> None:
     """
     Try grasps in the first scenes of a split; scenes that are there are left alone.
 
     :param root: Its folder ``SPLIT/grasps`` gets a file ``NNNNNN.npz`` for each view: ten times
         the scene's seed plus the view's number.
+    :param judge: Whose favourites are tried, too.
     """
     first, folder = FIRST_SCENES[split], root / split / 'grasps'
     missing = [seed for seed in range(first, first + scenes)
@@ -84,7 +88,7 @@ def write_scenes(root: Path, split: Split, scenes: int) -> None:
     sim = make_simulator()
     try:
         for seed in tqdm(missing, f'grasps for {split}', unit='scene', disable=None):
-            views = list(scene_views(sim, seed, split))
+            views = list(scene_views(sim, seed, split, judge))
             for n, view in reversed(list(enumerate(views))):  # the first last: then all are there
                 _write(_file(folder, seed, n), view)
     finally:
@@ -106,7 +110,9 @@ def read_views(folder: Path) -> list[LabelledView]:
     return [_read(file) for file in files]
 
 
-def scene_views(sim: Simulator, seed: int, split: Split) -> Iterator[LabelledView]:
+def scene_views(
+    sim: Simulator, seed: int, split: Split, judge: GraspScorer | None = None
+) -> Iterator[LabelledView]:
     """
     Try grasps of one scene while it is being cleared.
 
@@ -126,7 +132,7 @@ def scene_views(sim: Simulator, seed: int, split: Split) -> Iterator[LabelledVie
             plans = planner.plans(view.frame, view.context)
         except NoSupportError:
             return
-        poses, openings_m = _chosen(plans, view.map_from_camera, rng)
+        poses, openings_m = _chosen(plans, view.map_from_camera, rng, judge)
         if len(poses) == 0:
             return
         labelled = _tried(sim, view, poses, openings_m, seed)
@@ -164,9 +170,9 @@ def _tried(
 
 def _chosen(
     plans: Sequence[GraspPlan], map_from_camera: npt.NDArray[np.float64],
-    rng: np.random.Generator,
+    rng: np.random.Generator, judge: GraspScorer | None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """Return poses in the map and openings of some of the geometry's best, and of some of all."""
+    """Return poses in the map and openings of some of the best candidates, and of some of all."""
     usable = [plan.usable for plan in plans]
     poses = map_from_camera @ np.concatenate(
         [plan.poses(which) for plan, which in zip(plans, usable, strict=True)])
@@ -176,10 +182,16 @@ def _chosen(
         [plan.scores[which] for plan, which in zip(plans, usable, strict=True)])
     chosen = np.arange(len(scores))
     if len(scores) > _PER_VIEW:
-        best = np.argsort(-scores, kind='stable')[:max(_PER_VIEW, len(scores) // 10)]
         half = _PER_VIEW // 2
+        best = np.argsort(-scores, kind='stable')[:max(_PER_VIEW, len(scores) // 10)]
+        favourites = rng.choice(best, half, replace=False)
+        if judge is not None:
+            judged = np.concatenate(
+                [judge.score(plan, which) for plan, which in zip(plans, usable, strict=True)])
+            favourites = np.concatenate([
+                np.argsort(-judged, kind='stable')[:half], favourites[:half // 2]])
         chosen = rng.permutation(np.unique(np.concatenate([
-            rng.choice(best, half, replace=False), rng.choice(chosen, half, replace=False)])))
+            favourites, rng.choice(chosen, half, replace=False)])))[:_PER_VIEW]
     return poses[chosen], openings_m[chosen]
 
 

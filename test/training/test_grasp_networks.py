@@ -86,7 +86,7 @@ def test_the_scorer_learns_and_goes_on(boxes, tmp_path):
     with pytest.raises(StopError):
         fit(Interrupted(examples, examples, 1), LOOP, tmp_path / 'two')
     task = grasp.GraspScorerTask(examples, examples, 1)
-    assert fit(task, LOOP, tmp_path / 'two')['AUC'] == best['AUC']
+    assert fit(task, LOOP, tmp_path / 'two')['choice'] == best['choice']
     whole = torch.load(tmp_path / 'one' / 'best.pt', weights_only=True)['network']
     for name, value in task.network.state_dict().items():
         torch.testing.assert_close(value, whole[name], rtol=0.0, atol=0.0)
