@@ -199,7 +199,7 @@ class _Watch:
             elif kind == _DIAGNOSTICS:
                 for status in _read(cdr, kind).status:
                     self._statuses[status.name] = Status(
-                        status.name, _LEVELS[status.level], status.message)
+                        status.name, _LEVELS.get(status.level, 'error'), status.message)
 
     def _take_transforms(self, msg: Any, *, static: bool) -> None:
         found = []
