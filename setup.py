@@ -114,6 +114,8 @@ setup(
         ],
         # COCO's average precision, for `perception evaluate-model`
         'evaluation': ['faster-coco-eval>=1.6'],
+        # several machines for `perception evaluate`
+        'cluster': ['ray>=2.9'],
         'sim': ['gymnasium>=1.0', 'mujoco>=4.0'],
         'torch': ['torch>=2.6', 'torchvision>=0.21'],
         # `perception train`: curves, files of networks, and the digits to try it on

@@ -103,6 +103,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='evaluations at the same time, in processes of their own (default 1); they compete '
         'for the processor, so speed is that of a busy machine')
     parser.add_argument(
+        '--ray', default='', metavar='ADDRESS',
+        help="a Ray cluster that does it, such as 'auto'; its machines need this package, and the "
+        'bags at the same paths')
+    parser.add_argument(
         '--seed', type=int, default=0, help='of the confidence intervals (default 0)')
 
 
@@ -129,7 +133,7 @@ def run(arguments: Namespace) -> int:
     """Evaluate, write figures and page, and say which requirements are not met."""
     start_s = time.monotonic()
     tasks = _tasks(arguments)
-    done = run_tasks(evaluate_bag, tasks, arguments.jobs)
+    done = run_tasks(evaluate_bag, tasks, arguments.jobs, arguments.ray)
     evaluations = [one for one in done if isinstance(one, BagEvaluation)]
     failures = [one for one in done if isinstance(one, str)]
     if not evaluations:

@@ -83,7 +83,8 @@ def intrinsics_to_msg(intrinsics: CameraIntrinsics, header: Header) -> CameraInf
 def detections_to_msg(detections: Detections, header: Header) -> Detection2DArray:
     """Convert detections to ``vision_msgs/Detection2DArray`` under the image's own header."""
     # whole arrays to Python numbers at once: scalar by scalar costs 80 times as much
-    low, high = detections.boxes_xyxy[:, :2], detections.boxes_xyxy[:, 2:]
+    boxes = detections.boxes_xyxy.astype(np.float64)  # so that they come back bit by bit
+    low, high = boxes[:, :2], boxes[:, 2:]
     ids = detections.object_ids
     rows = zip(((low + high) * 0.5).tolist(), (high - low).tolist(),
                detections.scores.tolist(), detections.class_ids.tolist(),

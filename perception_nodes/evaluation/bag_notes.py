@@ -5,7 +5,7 @@ Masks are kept as PNG files in memory, so that a bag of minutes fits.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from perception_nodes.core.types import (
 )
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.bag_frames import CameraTopics, INFO, TRANSFORMS
+from perception_nodes.evaluation.result_hash import content_digest
 
 TRUTH = '/simulation/ground_truth'
 _DETECTIONS = 'vision_msgs/msg/Detection2DArray'
@@ -84,6 +85,13 @@ class RecordedResults:
     masks: PackedMasks = field(default_factory=PackedMasks)
     received_ns: dict[int, int] = field(default_factory=dict)  # when the recorder got each
     class_names: dict[int, str] = field(default_factory=dict)
+
+    def digests(self) -> Iterator[tuple[int, str, bytes]]:
+        """Yield stamp, topic and digest of each, as the same results of a node would have them."""
+        for stamp_ns, found in self.detections.items():
+            yield stamp_ns, self.topic, content_digest(found)
+        for stamp_ns in self.masks.stamps_ns():
+            yield stamp_ns, self.topic, content_digest(self.masks[stamp_ns])
 
 
 @dataclass

@@ -5,7 +5,7 @@ import math
 from typing import Protocol
 
 import numpy as np
-from perception_nodes.core.geometry import inverse
+import numpy.typing as npt
 from perception_nodes.core.overlay import (
     blend_mask,
     colour_of,
@@ -15,7 +15,7 @@ from perception_nodes.core.overlay import (
     draw_occupancy,
 )
 from perception_nodes.core.transforms import TransformBuffer, TransformError
-from perception_nodes.core.types import Detections, Ids
+from perception_nodes.core.types import Detections, Detections3D, Ids
 from perception_nodes.evaluation.bag_page import Findings, PageSection
 from perception_nodes.evaluation.bag_run import Moment
 from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
@@ -23,6 +23,7 @@ from perception_nodes.evaluation.bag_truth import BoxFile
 from perception_nodes.evaluation.consistency import (
     BoxConsistency,
     MaskConsistency,
+    projected_boxes,
     reprojection_iou,
 )
 from perception_nodes.evaluation.grasp_overlay import draw_grasps
@@ -36,7 +37,8 @@ BoxesOf = Callable[[Place, Moment], Detections | None]
 MaskOf = Callable[[Place, Moment], Ids | None]
 
 _FAR_M = 6.0  # far end of the depth scale
-_DRAWN_SCORE = 0.3  # of boxes on pictures that nobody asked for
+_AGREEING_IOU = 0.3  # of a 2D box with the projection of its box in space
+_WORST = 3
 _SHOWN = 4  # moments of the bag that are shown as they are
 
 
@@ -139,11 +141,16 @@ class MaskPart:
 class BoxConsistencyPart:
     """Boxes against themselves: from frame to frame, and in the image against in space."""
 
-    def __init__(self, name: str, boxes_of: BoxesOf, transforms: TransformBuffer) -> None:
+    def __init__(
+        self, name: str, class_names: Mapping[int, str], boxes_of: BoxesOf,
+        transforms: TransformBuffer,
+    ) -> None:
         self._name, self._boxes_of, self._transforms = name, boxes_of, transforms
+        self._class_names = class_names
         self._boxes = BoxConsistency()
         self._overlaps: list[float] = []
         self._in_space, self._in_image, self._frames = 0, 0, 0
+        self._worst: list[tuple[int, int, PanelRow]] = []  # boxes that disagree, frame, pictures
 
     def add(self, place: Place, moment: Moment) -> None:
         """Compare the boxes of a frame with those of the frames before."""
@@ -163,8 +170,28 @@ class BoxConsistencyPart:
                     frame.frame_id, located.frame_id, frame.stamp_ns))
         except TransformError:
             return
+        projected = projected_boxes(boxes, frame.intrinsics)
+        overlaps = reprojection_iou(found, boxes, projected)
         self._in_space += len(boxes)
-        self._overlaps += reprojection_iou(found, boxes, frame.intrinsics).tolist()
+        self._overlaps += overlaps.tolist()
+        disagree = int(np.count_nonzero(overlaps < _AGREEING_IOU))
+        if disagree and (len(self._worst) < _WORST or disagree > self._worst[-1][0]):
+            row = self._drawn(place, found, boxes, projected, disagree)
+            self._worst = sorted([*self._worst, (disagree, self._frames, row)],
+                                 key=lambda one: (-one[0], one[1]))[:_WORST]
+
+    def _drawn(
+        self, place: Place, found: Detections, boxes: Detections3D,
+        projected: npt.NDArray[np.float32], disagree: int,
+    ) -> PanelRow:
+        """Return a frame with its boxes in the image, and with those in space as they project."""
+        rgb, seen = place.frame.rgb, np.isfinite(projected).all(axis=1)
+        in_space = Detections(projected[seen], boxes.scores[seen], boxes.class_ids[seen])
+        return PanelRow(f'{place.title}: {disagree} of {len(boxes)} disagree', [
+            Panel('in the image', f'{len(found)} boxes',
+                  draw_detections(rgb, found, self._class_names)),
+            Panel('in space, projected', f'{len(in_space)} boxes',
+                  draw_detections(rgb, in_space, self._class_names))])
 
     def finish(self, seed: int) -> Findings:
         """Return flicker, tracks, and how well boxes in space lie in their 2D boxes."""
@@ -179,7 +206,10 @@ class BoxConsistencyPart:
         return Findings({f'{name}_{key}': value for key, value in values.items()}, [PageSection(
             f'{name}: does it agree with itself?',
             f'Without ground truth. Tracks are {how}. Frames more than half a second apart are '
-            'not compared.', tables=[Table('Boxes', '', ('measure', 'value'), rows)])])
+            'not compared.', tables=[Table('Boxes', '', ('measure', 'value'), rows)],
+            moments=[row for _, _, row in self._worst],
+            moments_note='Frames with the most boxes whose IoU with the projection of their box '
+            f'in space is less than {_AGREEING_IOU:g}.')])
 
 
 _SPOKEN = {
@@ -274,17 +304,6 @@ class ShotsPart:
                 'grasps', f'{len(answers.grasps)}, the best one green',
                 draw_grasps(frame.rgb, answers.grasps, frame.intrinsics)))
         return panels
-
-
-def camera_from(
-    transforms: TransformBuffer, frame_id: str, place: Place
-) -> 'np.ndarray[tuple[int, ...], np.dtype[np.float64]]':
-    """
-    Return the (4, 4) transform from a frame into the camera's at a moment.
-
-    :raises TransformError: If it is not known.
-    """
-    return inverse(transforms.lookup(frame_id, place.frame.frame_id, place.stamp_ns))
 
 
 def _headline(

@@ -187,31 +187,38 @@ def edge_agreement(
     return share(classes, jumps), share(jumps, classes)
 
 
+def projected_boxes(
+    boxes: Detections3D, intrinsics: CameraIntrinsics
+) -> npt.NDArray[np.float32]:
+    """
+    Return the box in the image about the projected corners of each box in space.
+
+    :param boxes: In the camera's optical frame.
+    :return: (N, 4) pixels within the image: left, top, right, bottom; NaN where a corner is not
+        ahead of the camera.
+    """
+    projected = np.full((len(boxes), 4), np.nan, np.float32)
+    limits = np.array([intrinsics.width, intrinsics.height], np.float64)
+    for i in range(len(boxes)):
+        corners = (_CORNERS * boxes.sizes_m[i]) @ boxes.rotations[i].T + boxes.centers_m[i]
+        # edges of boxes lie between pixels, whose middles are whole numbers
+        pixels = np.clip(project(corners, intrinsics) + 0.5, 0.0, limits)
+        projected[i] = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
+    return projected
+
+
 def reprojection_iou(
-    found: Detections, boxes: Detections3D, intrinsics: CameraIntrinsics
+    found: Detections, boxes: Detections3D, projected: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """
     Compare each box in space with the 2D box it was made of.
 
-    :param boxes: In the camera's optical frame.
-    :return: (len(boxes),) intersection over union of the 2D box with that of the projected
-        corners, both within the image; 0 where a corner is behind the camera.
+    :param projected: What :func:`projected_boxes` returns.
+    :return: (len(boxes),) intersection over union; 0 where a box does not project.
     """
-    overlaps = np.zeros(len(boxes), np.float32)
-    limits = np.array([intrinsics.width, intrinsics.height], np.float64)
-    for i in range(len(boxes)):
-        corners = (_CORNERS * boxes.sizes_m[i]) @ boxes.rotations[i].T + boxes.centers_m[i]
-        if (corners[:, 2] <= 0.0).any():
-            continue
-        pixels = project(corners, intrinsics)
-        if not np.isfinite(pixels).all():
-            continue
-        box = np.concatenate([
-            np.clip(pixels.min(axis=0) + 0.5, 0.0, limits),
-            np.clip(pixels.max(axis=0) + 0.5, 0.0, limits)]).astype(np.float32)
-        overlaps[i] = iou_matrix(
-            box[None], found.boxes_xyxy[boxes.sources[i]][None])[0, 0]
-    return overlaps
+    overlaps = [iou_matrix(box[None], found.boxes_xyxy[source][None])[0, 0]
+                for box, source in zip(projected, boxes.sources.tolist(), strict=True)]
+    return np.nan_to_num(np.array(overlaps, np.float32))
 
 
 def _depth_edges(

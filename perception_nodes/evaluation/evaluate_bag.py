@@ -138,9 +138,7 @@ class _Evaluation:
         result.values |= {'frames': self.frames, 'lost_messages': len(lost)}
         duration_s = (self.bag.end_ns - self.bag.start_ns) * 1e-9
         result.values['bag_s'] = round(duration_s, 3)
-        if self.run.nodes:
-            result.values['lockstep_hash' if self.task.mode == 'lockstep' else 'realtime_hash'] \
-                = lockstep_hash(self.run.digests)
+        result.values |= self._hashes()
         for found in (speed_findings(self.run.logs, self.task.mode),
                       *(part.finish(self.task.seed) for part in self.parts),
                       motion_findings(self.notes)):
@@ -148,6 +146,19 @@ class _Evaluation:
             result.sections += found.sections
             result.sentences += found.sentences
         return result
+
+    def _hashes(self) -> dict[str, str]:
+        """Return the hash of all results, and of each topic; equal for what was recorded."""
+        hashes = {}
+        digests = self.run.digests
+        if self.run.nodes and self.task.mode == 'lockstep':
+            hashes['lockstep_hash'] = lockstep_hash(digests)
+            for topic in dict.fromkeys(topic for _, topic, _ in digests):
+                hashes[f'{_name(topic)}_hash'] = lockstep_hash(
+                    one for one in digests if one[1] == topic)
+        for recorded in self.notes.recorded:
+            hashes[f'recorded_{_name(recorded.topic)}_hash'] = lockstep_hash(recorded.digests())
+        return hashes
 
     def _parts(self) -> list[Part]:
         pictures = self.source.pictures
@@ -160,7 +171,7 @@ class _Evaluation:
                 scored += self._box_parts(node.name, node.class_names, boxes_of, pictures)
                 scored += self._position_parts(node.name, node.class_names)
                 unscored.append(BoxConsistencyPart(
-                    node.name, boxes_of, self.transforms))
+                    node.name, node.class_names, boxes_of, self.transforms))
             elif node.kind == 'segmentation':
                 scored += self._mask_parts(node.name, node.class_names, _mask_of_node, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
@@ -170,11 +181,12 @@ class _Evaluation:
             elif node.kind == 'grasp' and self.task.grasp_labels is not None:
                 scored.append(self._grasp_part(node.name, self.task.grasp_labels))
         for recorded in self.notes.recorded:
-            name = 'recorded_' + recorded.topic.strip('/').replace('/', '_')
+            name = f'recorded_{_name(recorded.topic)}'
             lookup = _Recorded(recorded, self.task)
             if recorded.detections:
                 scored += self._box_parts(name, recorded.class_names, lookup.boxes, pictures)
-                unscored.append(BoxConsistencyPart(name, lookup.boxes, self.transforms))
+                unscored.append(BoxConsistencyPart(
+                    name, recorded.class_names, lookup.boxes, self.transforms))
             elif len(recorded.masks):
                 scored += self._mask_parts(name, recorded.class_names, lookup.mask, pictures)
                 unscored.append(MaskConsistencyPart(name, lookup.mask))
@@ -269,6 +281,11 @@ class _Recorded:
             self._newest = self._arrivals[self._next][1]
             self._next += 1
         return self._newest
+
+
+def _name(topic: str) -> str:
+    """Return a topic as a part of a figure's name."""
+    return topic.strip('/').replace('/', '_')
 
 
 def _boxes_of_node(place: Place, moment: Moment) -> Detections | None:

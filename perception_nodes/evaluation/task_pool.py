@@ -11,14 +11,20 @@ R = TypeVar('R')
 _SAID = (ValueError, OSError, ImportError)  # what is said in a sentence
 
 
-def run_tasks(work: Callable[[T], R], tasks: Sequence[T], jobs: int = 1) -> list[R | str]:
+def run_tasks(
+    work: Callable[[T], R], tasks: Sequence[T], jobs: int = 1, cluster: str = ''
+) -> list[R | str]:
     """
     Do all tasks; one that fails with a sentence does not keep the others from being done.
 
     :param work: A function of a module, so that another process can find it.
     :param jobs: How many processes; 1 stays in this one.
+    :param cluster: Address of a Ray cluster that does it instead, such as ``auto``.
     :return: Result or sentence of each task, in order.
+    :raises ImportError: If a cluster is named, and Ray is not installed.
     """
+    if cluster:
+        return _on_cluster(work, tasks, cluster)
     if jobs == 1 or len(tasks) == 1:
         return [_attempt(work, task) for task in tasks]
     # a forked process would inherit the threads of a network runtime half alive
@@ -26,6 +32,20 @@ def run_tasks(work: Callable[[T], R], tasks: Sequence[T], jobs: int = 1) -> list
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
         futures = [pool.submit(_attempt, work, task) for task in tasks]
         return [future.result() for future in futures]
+
+
+def _on_cluster(work: Callable[[T], R], tasks: Sequence[T], address: str) -> list[R | str]:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ImportError('a Ray cluster needs the package ray: pip install ray') from error
+    ray.init(address=address, log_to_driver=False)
+    try:
+        attempt = ray.remote(_attempt)
+        done: list[R | str] = ray.get([attempt.remote(work, task) for task in tasks])
+        return done
+    finally:
+        ray.shutdown()
 
 
 def _attempt(work: Callable[[T], R], task: T) -> R | str:

@@ -8,6 +8,7 @@ from perception_nodes.evaluation.consistency import (
     BoxConsistency,
     edge_agreement,
     MaskConsistency,
+    projected_boxes,
     reprojection_iou,
 )
 import pytest
@@ -115,4 +116,17 @@ def test_a_box_in_space_projects_onto_its_2d_box():
     found = Detections(
         np.array([[110, 70, 210, 170], [110, 70, 160, 170]], np.float32),
         np.ones(2, np.float32), np.zeros(2, np.int64))
-    assert reprojection_iou(found, cube, lens) == pytest.approx([1.0, 0.5], abs=1e-6)
+    projected = projected_boxes(cube, lens)
+    assert projected[0] == pytest.approx([110.0, 70.0, 210.0, 170.0])
+    assert reprojection_iou(found, cube, projected) == pytest.approx([1.0, 0.5], abs=1e-6)
+
+
+def test_a_box_about_the_camera_does_not_project():
+    around = Detections3D(
+        np.zeros((1, 3)), np.eye(3)[None], np.ones((1, 3)), np.zeros((1, 6, 6)),
+        np.ones(1, np.float32), np.zeros(1, np.int64), np.array([0]), ('depth',))
+    found = Detections(
+        np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+    projected = projected_boxes(around, CameraIntrinsics(320, 240, 200.0, 200.0, 159.5, 119.5))
+    assert np.isnan(projected).all()
+    assert reprojection_iou(found, around, projected).tolist() == [0.0]

@@ -5,7 +5,8 @@ import json
 from perception_nodes.cli.main import main
 import pytest
 
-pytestmark = [pytest.mark.data, pytest.mark.slow]
+# with nothing compiled yet, grasp planning alone takes a minute of a busy machine
+pytestmark = [pytest.mark.data, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PARAMS = """
 detection: {ros__parameters: {score_threshold: 0.3, boxes_3d: depth, target_frame: odom}}
