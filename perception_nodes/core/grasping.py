@@ -369,11 +369,22 @@ def relaxed(params: GraspParams) -> GraspParams:
 
 def warm_up(params: GraspParams) -> None:
     """Compile what planning needs, on a block on a table: no frame shall wait for it."""
-    camera = CameraIntrinsics.from_fov(160, 120, 60.0)
-    depth_m = np.full((120, 160), 0.6, np.float32)
-    depth_m[50:70, 60:100] = 0.55
-    frame = RgbdFrame(np.zeros((120, 160, 3), np.uint8), 0, 'camera', depth_m, camera)
-    GraspPlanner(params).propose(frame, with_objects=True)
+    frame = block_on_table(params)
+    height, width = frame.rgb.shape[:2]
+    GraspPlanner(params).propose(
+        frame, GraspContext(window_xyxy=(0, 0, width, height)), with_objects=True)
+
+
+def block_on_table(params: GraspParams) -> RgbdFrame:
+    """Return a view straight down on a block that the hand can hold."""
+    camera = CameraIntrinsics.from_fov(320, 240, 60.0)
+    table_m, high_m = 0.5, 0.05
+    depth_m = np.full((camera.height, camera.width), table_m, np.float32)
+    half = max(4, round(0.25 * params.max_opening_m * camera.fx / (table_m - high_m)))  # pixels
+    row, column = camera.height // 2, camera.width // 2
+    depth_m[row - half:row + half, column - 2 * half:column + 2 * half] = table_m - high_m
+    return RgbdFrame(
+        np.zeros((*depth_m.shape, 3), np.uint8), 0, 'camera', read_only(depth_m), camera)
 
 
 def _why_none(plans: list[GraspPlan]) -> str:

@@ -5,7 +5,12 @@ import math
 
 import numpy as np
 from perception_nodes.core.geometry import deproject, inverse, transform_points
-from perception_nodes.core.grasping import GraspContext, GraspParams, GraspPlanner
+from perception_nodes.core.grasping import (
+    block_on_table,
+    GraspContext,
+    GraspParams,
+    GraspPlanner,
+)
 from perception_nodes.core.height_map import approach_frame, find_support, NoSupportError
 from perception_nodes.core.types import CameraIntrinsics, Detections, RgbdFrame
 import pytest
@@ -250,3 +255,12 @@ def test_what_a_scene_offers_stays_what_it_was():
     assert counts == pytest.approx({
         'not_opposed': 921, 'too_wide': 363, 'too_shallow': 345, 'finger_collision': 87,
         'palm_collision': 72, 'leaning': 10, 'usable': 258}, rel=0.02)
+
+
+@pytest.mark.parametrize('opening_m', [0.04, 0.08, 0.14])
+def test_what_planning_is_warmed_up_on_has_a_grasp_and_an_object(opening_m):
+    """A view without them would leave half of the loops to be compiled in the first frame."""
+    params = GraspParams(max_opening_m=opening_m)
+    found = GraspPlanner(params).propose(block_on_table(params), with_objects=True)
+    assert len(found) > 0
+    assert len(found.objects_3d) == 1
