@@ -22,6 +22,7 @@ _COLUMNS = (
 MIDDLE, GEOMETRY = len(_COLUMNS), len(_COLUMNS) + 1  # the features that are no columns
 FEATURES = len(_COLUMNS) + 2
 _SUREST = 1e-6  # that the geometry may be, of 0 and 1
+_TRUST = 0.25  # in a network's logit against the geometry's
 
 
 def scorer_inputs(
@@ -46,6 +47,13 @@ def scorer_inputs(
     share = np.clip(geometric_scores(plan, which), _SUREST, 1.0 - _SUREST)
     features[:, GEOMETRY] = np.log(share / (1.0 - share))
     return patches, np.minimum(features, np.float32(5.0))
+
+
+def mixed(
+    logits: npt.NDArray[np.float32], features: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the (N,) logits of a network, drawn towards those of the geometry."""
+    return np.asarray(features[:, GEOMETRY] + _TRUST * (logits - features[:, GEOMETRY]))
 
 
 @njit(cache=True, error_model='numpy')

@@ -30,7 +30,7 @@ from perception_nodes.core.protocols import GraspFinder, GraspScorer
 from perception_nodes.core.types import CameraIntrinsics, Detections, GraspCandidates, RgbdFrame
 
 REASONS = ('usable', 'too_wide', 'not_opposed', 'leaning', 'finger_collision', 'palm_collision',
-           'too_shallow', 'distrusted')
+           'too_shallow')
 _MOST_CANDIDATES = 60_000
 _LEVEL_STEP_M = 0.008
 _OBJECT_STEP_M = 0.02  # in height between neighbouring cells, that divides objects
@@ -40,9 +40,8 @@ _WIDEST_MAP_M = 1.2
 _LEAST_GRIP_M, _LOWEST_TIP_M = 0.008, 0.004
 _CM = 300  # half the width of the search for objects, centimetres
 _TILT_AZIMUTHS = 8
-# what a learned scorer is shown, beyond what the geometry alone would dare, and how likely to
-# hold it must then be
-_RELAXED_FRICTION, _RELAXED_CLEARANCE, _LEAST_TRUST = 1.5, 0.3, 0.5
+# what networks learn from, beyond what the geometry alone would dare
+_RELAXED_FRICTION, _RELAXED_CLEARANCE = 1.5, 0.3
 _LEAST_PER_OBJECT = 3  # grasps that one object may have, however many objects there are
 # grasps nearer than both to a better one say nothing new
 _SAME_PLACE_M, _SAME_TURN_COS = 0.01, math.cos(math.radians(25.0))
@@ -157,8 +156,7 @@ class GraspPlanner:
     """
     Finds grasps by geometry, and orders them by a score that may be learned.
 
-    :param scorer: Judges usable candidates, and doubtful ones where there are no others; None
-        keeps the score of the geometry, and to what it is sure of.
+    :param scorer: Judges usable candidates; None keeps the score of the geometry.
     :param finder: Finds and judges candidates in the place of both.
     """
 
@@ -203,25 +201,10 @@ class GraspPlanner:
         support = find_support(
             frame.depth_m, frame.intrinsics, context.up, context.camera_height_m)
         clean = read_only(smoothed(frame.depth_m, support))
-        plans = self._plans(clean, frame.intrinsics, support, context, self.params)
-        if self.scorer is None or any(len(plan.usable) for plan in plans):
-            return plans
-        doubtful = self._plans(
-            clean, frame.intrinsics, support, context, relaxed(self.params))
-        for plan in doubtful:
-            distrusted = plan.usable[plan.scores[plan.usable] < _LEAST_TRUST]
-            plan.rows[distrusted, kernels.REASON] = REASONS.index('distrusted')
-        return doubtful
-
-    def _plans(
-        self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,
-        context: GraspContext, p: GraspParams,
-    ) -> list[GraspPlan]:
-        """Look from above, and where nothing is found there, from eight sides."""
-        plans = [self._plan(depth_m, intrinsics, support, approach_frame(support), context, p)]
-        if p.tilt_deg > 0.0 and len(plans[0].usable) == 0:
+        plans = [self._plan(clean, frame.intrinsics, support, approach_frame(support), context)]
+        if self.params.tilt_deg > 0.0 and len(plans[0].usable) == 0:
             plans += [
-                self._plan(depth_m, intrinsics, support, camera_from_map, context, p)
+                self._plan(clean, frame.intrinsics, support, camera_from_map, context)
                 for camera_from_map in self._leaning_approaches(support)]
         return plans
 
@@ -262,8 +245,9 @@ class GraspPlanner:
 
     def _plan(
         self, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, support: Support,
-        camera_from_map: npt.NDArray[np.float64], context: GraspContext, p: GraspParams,
+        camera_from_map: npt.NDArray[np.float64], context: GraspContext,
     ) -> GraspPlan:
+        p = self.params
         heights = make_height_map(
             depth_m, intrinsics, support, camera_from_map,
             self._bounds(depth_m, intrinsics, support, camera_from_map, context), p.cell_m)
@@ -361,7 +345,7 @@ def distances_from_middle_m(
 
 
 def relaxed(params: GraspParams) -> GraspParams:
-    """Return parameters that let doubtful candidates through, for a learned scorer to judge."""
+    """Return parameters that let doubtful candidates through, for networks to learn from."""
     return replace(
         params, friction=_RELAXED_FRICTION * params.friction,
         clearance_m=_RELAXED_CLEARANCE * params.clearance_m)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.networks.grasp import GraspScorerNetwork
-from perception_nodes.core.grasp_patches import GEOMETRY, scorer_inputs
+from perception_nodes.core.grasp_patches import GEOMETRY, mixed, scorer_inputs
 from perception_nodes.core.grasping import GraspParams, GraspPlan, GraspPlanner, relaxed
 from perception_nodes.core.height_map import NoSupportError
 from perception_nodes.training.grasp_labels import LabelledView
@@ -107,8 +107,8 @@ class GraspScorerTask:
     among the view's candidates, by the softmax of their logits, lifts: it looks at the top.
 
     :param train: Examples to learn from, each seen mirrored and turned at random.
-    :param val: Examples that choose the checkpoint, by the same chance with the geometry's help,
-        as the scorer is used.
+    :param val: Examples that choose the checkpoint, by the same chance as the scorer
+        is used.
     """
 
     score = 'choice'
@@ -156,7 +156,7 @@ class GraspScorerTask:
 
     def validate(self, network: nn.Module, device: torch.device) -> Mapping[str, float]:
         """
-        Return how well candidates are ordered, with the geometry's help and by it alone.
+        Return how well candidates are ordered, as the scorer is used and by the geometry alone.
 
         ``choice`` is how often a choice lifts, by a sharp softmax among the candidates of views
         that have both kinds; ``top1`` takes the highest.
@@ -168,7 +168,7 @@ class GraspScorerTask:
             for rows in np.array_split(np.arange(len(val)), max(1, len(val) // 512))])
         geometry = val.features[:, GEOMETRY]
         found: dict[str, float] = {}
-        for end, values in (('', 0.5 * (logits + geometry)), ('_geometry', geometry)):
+        for end, values in (('', mixed(logits, val.features)), ('_geometry', geometry)):
             choice, top1 = chosen_success(values, val)
             found |= {f'choice{end}': choice, f'top1{end}': top1,
                       f'AUC{end}': area_under_roc(values, val.success),
