@@ -19,6 +19,7 @@ from perception_nodes.evaluation.bag import Bag, RawMessage
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, TRANSFORMS = 'sensor_msgs/msg/CameraInfo', 'tf2_msgs/msg/TFMessage'
 _TF, _TF_STATIC = '/tf', '/tf_static'
+JUMP_BACK_NS = 500_000_000  # a stamp so far before the last one is a jump of time
 _PENDING = 10  # colour images that wait for their depth
 _AHEAD_NS = 1_000_000_000  # how much later a transform may have been recorded than its frame
 
@@ -151,16 +152,23 @@ class FrameReader:
         waiting: deque[tuple[RawMessage, Any]] = deque()
         depths: deque[tuple[RawMessage, Any]] = deque(maxlen=_PENDING)
         names = [name for name in (self._topics.image, self._topics.depth) if name]
+        last_ns = 0
         for raw in self._bag.raw(names):
             try:
                 message = self._bag.decoded(raw)
             except ValueError as error:
                 self.lost.append(f'{raw.topic}: {error}')
                 continue
+            if raw.topic == self._topics.first:
+                before_ns, last_ns = last_ns - JUMP_BACK_NS, _stamp_ns(message)
+                if last_ns < before_ns:  # the depth of another time is in the way
+                    while waiting:
+                        yield from self._made(waiting.popleft(), depths)
+                    depths = deque(
+                        (d for d in depths if _stamp_ns(d[1]) < before_ns), _PENDING)
+                waiting.append((raw, message))
             if raw.topic == self._topics.depth:
                 depths.append((raw, message))
-            if raw.topic == self._topics.first:
-                waiting.append((raw, message))
             yield from self._ready(waiting, depths)
         while waiting:
             yield from self._made(waiting.popleft(), depths)

@@ -195,9 +195,13 @@ class _Takers:
         def take(at_ns: int, msg: Any) -> None:
             stamp_ns = _stamp_ns(msg)
             if type_name == _DETECTIONS:
-                results.detections[stamp_ns] = _with_numbers(msg, results.class_names)
+                found = results.detections[stamp_ns] = _with_numbers(msg, results.class_names)
+                present = found.class_ids.tolist()
             else:
-                results.masks[stamp_ns] = decode.ids_from_msg(msg)
+                ids = results.masks[stamp_ns] = decode.ids_from_msg(msg)
+                present = [] if takers else np.unique(ids).tolist()
+            for class_id in present:  # without a name it is called by its number
+                results.class_names.setdefault(class_id, str(class_id))
             results.received_ns[stamp_ns] = at_ns
 
         return takers | {topic: take}

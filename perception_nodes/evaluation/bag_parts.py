@@ -323,6 +323,9 @@ def _coverage(name: str, scores: BoxScores | MaskScores) -> list[str]:
     sentences = []
     if scores.unlabelled:
         sentences.append(f'{name}: {scores.unlabelled} frame(s) have no labels and are not scored')
+    if isinstance(scores, MaskScores) and scores.of_other_size:
+        sentences.append(f'{name}: {scores.of_other_size} mask(s) are of another size than the '
+                         'true ones and are not scored')
     if isinstance(scores.truth, BoxFile) and scores.truth.unmatched():
         sentences.append(
             f'{name}: {scores.truth.unmatched()} of {len(scores.truth.boxes)} labelled pictures '

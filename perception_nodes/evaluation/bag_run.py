@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 import time
 
 from perception_nodes.core.transforms import TransformError
-from perception_nodes.evaluation.bag_frames import BagFrame
+from perception_nodes.evaluation.bag_frames import BagFrame, JUMP_BACK_NS
 from perception_nodes.evaluation.bag_nodes import Answers, BagNode
 from perception_nodes.evaluation.newest_frame import Done, NewestFrameWorker
 from perception_nodes.evaluation.result_hash import content_digest
 
-_TIME_JUMP_NS = 500_000_000  # a stamp so far before the last one, as the nodes take it
 # what a node of a kind adds to the answers
 _PARTS = {'detection': ('detections', 'located'), 'segmentation': ('mask', 'mask_names'),
           'classification': ('classification',), 'obstacle_map': ('occupancy',),
@@ -97,7 +96,7 @@ class BagRun:
             for need, kind in _PROVIDERS.items():
                 if need in station.node.needs | station.node.wants and kind in stations:
                     stations[kind].followers.append(station)
-                    station.follows = True
+                    station.follows = need
         for seen in frames:
             self._notice_jump(seen)
             now_ns, job = seen.received_ns, Job(seen, Answers())
@@ -118,7 +117,7 @@ class BagRun:
             station.worker.finish()
 
     def _notice_jump(self, seen: BagFrame) -> None:
-        if seen.rgbd.stamp_ns < self._last_ns - _TIME_JUMP_NS:
+        if seen.rgbd.stamp_ns < self._last_ns - JUMP_BACK_NS:
             for node in self.nodes:
                 node.reset()
         self._last_ns = seen.rgbd.stamp_ns
@@ -158,10 +157,10 @@ class _Station:
 
     def __init__(self, run: BagRun, node: BagNode) -> None:
         self.node, self.followers = node, list[_Station]()
-        self.follows = False  # frames come from the node whose results it needs
+        self.follows = ''  # what it waits for, if frames come from the node that gives that
         self.worker: NewestFrameWorker[Job] = NewestFrameWorker(
             lambda job: run._work(node, job), self._done, self._superseded)
-        self._log = run.logs[node.name]
+        self._log, self._logs = run.logs[node.name], run.logs
         self._results: deque[Done[Job]] = deque()
         self._newest: Job | None = None
 
@@ -173,6 +172,7 @@ class _Station:
 
     def _done(self, done: Done[Job]) -> None:
         if self.node.kind not in done.item.done:
+            self._let_down()
             return
         self._log.age_ms.append((done.finished_ns - done.item.seen.received_ns) * 1e-6)
         self._results.append(done)
@@ -181,6 +181,12 @@ class _Station:
 
     def _superseded(self, job: Job) -> None:
         self._log.dropped['superseded'] += 1
+        self._let_down()
+
+    def _let_down(self) -> None:
+        """Count a frame that those who wait for this node's result will not get."""
+        for station in self.followers:
+            self._logs[station.node.name].dropped[f'no_{station.follows}'] += 1
 
 
 def _missing(node: BagNode, job: Job) -> str:

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from perception_nodes.core.types import Detections, Ids, RgbdFrame
 from perception_nodes.evaluation.bag_notes import PackedMasks
 from perception_nodes.evaluation.bag_pictures import (
@@ -107,34 +106,28 @@ class MaskScores:
     pictures: BagPictures
     images: list[MaskedFrame] = field(default_factory=list)
     unlabelled: int = 0
+    of_other_size: int = 0
     _answers: PackedMasks = field(default_factory=PackedMasks)
     _reads: list[Callable[[], Ids]] = field(default_factory=list)
 
-    def add(self, place: Place, ids: Ids | None) -> None:
-        """Take the mask of a frame, if the truth of it is known; None counts as all wrong."""
+    def add(self, place: Place, ids: Ids) -> None:
+        """Take the mask of a frame, if the truth of it is known."""
         stamp_ns = self.truth.stamp_of(place.frame)
         if stamp_ns is None:
             self.unlabelled += 1
             return
-        if ids is None:
-            ids = np.full(place.frame.rgb.shape[:2], np.iinfo(np.uint16).max, np.uint16)
-        key = place.received_ns
+        if self.truth.at(stamp_ns).shape != ids.shape:
+            self.of_other_size += 1
+            return
+        key = len(self.images)
         self._answers[key] = ids
         self._reads.append(partial(self._answers.__getitem__, key))
         self.images.append(MaskedFrame(
             Path(place.title), Path(), None, np.empty(0, np.int16), place.block,
             read=partial(self.pictures.rgb, place.stamp_ns, place.received_ns),
-            read_mask=partial(self._true_mask, stamp_ns, ids.shape)))
+            read_mask=partial(self.truth.at, stamp_ns)))
 
     def evaluation(self, seed: int) -> Evaluation:
         """Return tables, confusion and worst frames."""
         return MaskComparison(self.images, self.class_names, seed).evaluate(
             UnpackedMasks(self._reads))
-
-    def _true_mask(self, stamp_ns: int, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        mask = self.truth.at(stamp_ns)
-        if mask.shape != shape:
-            raise ValueError(
-                f'the true mask of {stamp_ns} ns has {mask.shape[1]}x{mask.shape[0]} pixels, the '
-                f'one found {shape[1]}x{shape[0]}')
-        return mask

@@ -33,6 +33,9 @@ def speed_findings(logs: Mapping[str, NodeLog], mode: str) -> Findings:
         findings.sentences += [
             f'{name}, {count} frame{"s" if count > 1 else ""}: {sentence}'
             for sentence, count in log.problems.most_common(_MOST_SENTENCES)]
+        others = len(log.problems) - _MOST_SENTENCES
+        if others > 0:
+            findings.sentences.append(f'{name}: {others} more reasons like these')
     if not logs:
         return findings
     age = 'from the moment a frame was complete to its result, on a virtual clock' \

@@ -12,6 +12,7 @@ import time
 from typing import Literal
 
 import cv2
+import numpy as np
 from perception_nodes.core.node_params import GraspNodeParams, NodeParams
 from perception_nodes.core.types import Detections, Ids
 from perception_nodes.evaluation.bag import Bag
@@ -46,7 +47,7 @@ from perception_nodes.evaluation.bag_truth import (
     shared_classes,
 )
 from perception_nodes.evaluation.datasets import read_labels
-from perception_nodes.evaluation.parameter_sets import ParameterSet
+from perception_nodes.evaluation.parameter_sets import KINDS, ParameterSet
 from perception_nodes.evaluation.result_hash import lockstep_hash
 from tqdm import tqdm
 
@@ -134,7 +135,7 @@ class _Evaluation:
         left_out = self.task.parameters.left_out
         if left_out:
             result.sentences.append(
-                f'not evaluated: {", ".join(left_out)}, which a bag cannot be shown to')
+                f'not evaluated: {", ".join(left_out)}; evaluated are {", ".join(KINDS)}')
         result.values |= {'frames': self.frames, 'lost_messages': len(lost)}
         duration_s = (self.bag.end_ns - self.bag.start_ns) * 1e-9
         result.values['bag_s'] = round(duration_s, 3)
@@ -173,7 +174,8 @@ class _Evaluation:
                 unscored.append(BoxConsistencyPart(
                     node.name, node.class_names, boxes_of, self.transforms))
             elif node.kind == 'segmentation':
-                scored += self._mask_parts(node.name, node.class_names, _mask_of_node, pictures)
+                scored += self._mask_parts(
+                    node.name, node.class_names, _mask_or_nothing, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
             elif node.kind == 'obstacle_map' and truth.occupancy is not None:
                 scored.append(MapPart(
@@ -296,3 +298,10 @@ def _boxes_of_node(place: Place, moment: Moment) -> Detections | None:
 
 def _mask_of_node(place: Place, moment: Moment) -> Ids | None:
     return moment.answers.mask
+
+
+def _mask_or_nothing(place: Place, moment: Moment) -> Ids:
+    """Return the mask that is known at a frame; without one no pixel has a class."""
+    ids = moment.answers.mask
+    return np.full(place.frame.rgb.shape[:2], np.iinfo(np.uint16).max, np.uint16) \
+        if ids is None else ids

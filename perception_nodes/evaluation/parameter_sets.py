@@ -40,7 +40,7 @@ class ParameterSet:
     name: str  # of the file, without folder and ending
     nodes: tuple[NodeSetup, ...]
     use_sim_time: bool = False
-    left_out: tuple[str, ...] = ()  # kinds of nodes that a bag cannot be shown to
+    left_out: tuple[str, ...] = ()  # kinds of nodes that are started, but not evaluated
 
 
 def read_parameter_set(path: Path, only: tuple[str, ...] = ()) -> ParameterSet:

@@ -312,3 +312,24 @@ def test_evaluations_run_in_processes_of_their_own(room, tmp_path):
     figures = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
     assert code == 0
     assert figures['again_recorded_vendor_found_AP50'] == pytest.approx((1.0 + 81 / 101) / 2)
+
+
+def test_recorded_masks(small_bag, tmp_path, capsys):
+    """One vendor's masks are right by half; another's are of a quarter of the size."""
+    bag, half = small_bag('masks'), np.zeros((48, 64), np.uint8)
+    half[:, 32:] = 1
+    bag.labels({0: 'floor', 1: 'wall'})
+    for topic in ('/half/label_info', '/small/label_info'):
+        bag.labels({0: 'floor', 1: 'wall'}, topic)
+    for stamp_ns in STAMPS_NS[:3]:
+        bag.image(stamp_ns, np.zeros((48, 64, 3), np.uint8))
+        bag.mask(stamp_ns, np.zeros((48, 64), np.uint8))
+        bag.mask(stamp_ns, half, '/half/mask')
+        bag.mask(stamp_ns, np.zeros((24, 32), np.uint8), '/small/mask')
+    code, figures, _ = evaluate(
+        bag.close(), tmp_path / 'out', '--recorded', '/half/mask', '/small/mask')
+    assert code == 0
+    assert figures['recorded_half_mask_pixel_accuracy'] == pytest.approx(0.5)
+    assert figures['recorded_half_mask_mIoU'] == pytest.approx(0.25)  # the wall scores 0
+    assert 'recorded_small_mask_mIoU' not in figures
+    assert 'recorded_small_mask: 3 mask(s) are of another size' in capsys.readouterr().err
