@@ -17,6 +17,7 @@ EXECUTABLES = {
     'obstacle_map_node': 'perception_nodes.obstacle_map_node:main',
     'segmentation_node': 'perception_nodes.segmentation_node:main',
     'simulation_node': 'perception_nodes.simulation_node:main',
+    'track_node': 'perception_nodes.track_node:main',
     'perception_container': 'perception_nodes.ros.container:main',
     'perception': 'perception_nodes.cli.main:main',
 }

@@ -7,7 +7,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, This
 from launch_ros.actions import Node
 
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
-         'description', 'anonymisation', 'navigation')
+         'description', 'anonymisation', 'track', 'navigation')
 
 
 def start_manager(context: LaunchContext) -> list[Node]:

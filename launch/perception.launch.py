@@ -11,7 +11,7 @@ import yaml
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
-         'description', 'anonymisation', 'navigation')
+         'description', 'anonymisation', 'track', 'navigation')
 BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify, or to count
                  ('detections_3d', 'detection/detections_3d'),
                  ('counting:label_info', 'detection/label_info'),

@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
-         'description', 'anonymisation', 'navigation')
+         'description', 'anonymisation', 'track', 'navigation')
 # the others need a table, or weights that are fetched first
 READY = ('detection', 'segmentation', 'obstacle_map')
 

@@ -35,6 +35,9 @@ BENCHMARKS = {
     'simulation': (
         'perception_nodes.cli.benchmark_simulation',
         'CPU time of simulated physics and pictures, with and without OpenGL'),
+    'tracking': (
+        'perception_nodes.cli.benchmark_tracking',
+        'CPU time of following one object'),
     'vision': (
         'perception_nodes.cli.benchmark_vision',
         'how well boxes and masks fit simulated scenes that no training has seen'),

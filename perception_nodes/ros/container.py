@@ -33,6 +33,7 @@ NODE_TYPES = {
     'obstacle_map': 'perception_nodes.obstacle_map_node:ObstacleMapNode',
     'segmentation': 'perception_nodes.segmentation_node:SegmentationNode',
     'simulation': 'perception_nodes.simulation_node:SimulationNode',
+    'track': 'perception_nodes.track_node:TrackNode',
 }
 
 
