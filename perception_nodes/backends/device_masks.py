@@ -25,6 +25,7 @@ class DeviceMasks:
         self._table = torch.from_numpy(wide).to(device)
         self._steps: dict[tuple[Size, Resize, Size, Size], list[list[torch.Tensor]]] = {}
 
+    @torch.inference_mode()
     def masks(
         self, logits: torch.Tensor, resize: Resize, network_size: Size, image_size: Size, *,
         confidence: bool,

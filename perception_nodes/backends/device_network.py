@@ -7,6 +7,8 @@ run there; the host waits once, for the answers. A CPU is faster with OpenCV's r
 
 from collections.abc import Callable, Sequence
 import logging
+import sys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +58,7 @@ class DeviceNetwork:
 
     def __del__(self) -> None:
         """Give the memory back to other processes; torch would keep it for itself."""
-        if self.__dict__.get('device', torch.device('cpu')).type == 'cuda':
+        if not sys.is_finalizing() and 'device' in self.__dict__ and self.device.type == 'cuda':
             self.__dict__.clear()
             torch.cuda.empty_cache()
 
@@ -101,7 +103,8 @@ class DeviceNetwork:
         """Return how many CUDA graphs there are."""
         return sum(replay is not None for replay in self._recordings.values())
 
-    def to_host(self, answers: Sequence[torch.Tensor]) -> list[npt.NDArray[np.generic]]:
+    @torch.inference_mode()
+    def to_host(self, answers: Sequence[torch.Tensor]) -> list[npt.NDArray[Any]]:
         """Copy tensors to the host, waiting once for all of them."""
         if self.device.type != 'cuda':
             return [answer.contiguous().cpu().numpy() for answer in answers]
@@ -208,7 +211,8 @@ def _recorded(function: Forward, example: torch.Tensor) -> Forward | None:
     Small networks are otherwise slower to launch than to compute. Where recording is impossible,
     or replays something else, there is none, which is said.
     """
-    stream, current = torch.cuda.Stream(example.device), torch.cuda.current_stream(example.device)
+    device = example.device
+    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(current)
     images = example.clone()
     with torch.cuda.stream(stream):
@@ -218,7 +222,8 @@ def _recorded(function: Forward, example: torch.Tensor) -> Forward | None:
     graph = torch.cuda.CUDAGraph()
     try:
         # other nodes of this process may use the GPU meanwhile, in their own threads
-        with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+        with torch.cuda.device(device), torch.cuda.graph(
+                graph, stream=stream, capture_error_mode='thread_local'):
             answers = function(images)
         graph.replay()
         drifts = [float((a - b).abs().max() / b.abs().max().clamp(min=1e-6))

@@ -18,6 +18,9 @@ from torch.nn import functional
 
 _DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16,
            11: torch.float64}
+# whose constants of one element are plain numbers, which a device need not read
+_ARITHMETIC = {'Add', 'Clip', 'Div', 'Mul', 'Pad', 'Resize', 'Sub'}
+
 Constant = npt.NDArray[Any]
 Given = torch.Tensor | Constant | None
 
@@ -72,7 +75,9 @@ class OnnxModule(nn.Module):
         on_device: dict[str, str] = {}
         for name in sorted(used & constants.keys()):
             value = constants[name]
-            if value.dtype.kind != 'f' or value.size == 1:
+            readers = {node.kind for node in self._nodes if name in node.inputs}
+            is_number = readers <= {'Resize'} or (value.size == 1 and readers <= _ARITHMETIC)
+            if value.dtype.kind != 'f' or is_number:
                 on_host[name] = value
                 continue
             on_device[name] = f'constant_{len(on_device)}'
@@ -164,7 +169,7 @@ class _Edges:
 def _conv(node: Node, given: Sequence[Any]) -> torch.Tensor:
     x, weight, *rest = given
     x, padding = _Edges.of(node).around(x)
-    bias = torch.as_tensor(rest[0]) if rest and rest[0] is not None else None
+    bias = rest[0] if rest else None
     return functional.conv2d(
         x, weight, bias, tuple(node.attributes.get('strides', (1, 1))), padding,
         tuple(node.attributes.get('dilations', (1, 1))), node.attributes.get('group', 1))

@@ -40,8 +40,9 @@ def inference(device: torch.device, half_precision: bool) -> Iterator[None]:
     Autocast leaves the arithmetic of boxes in 32 bits: 16 of them resolve half a pixel.
     """
     kind = 'cpu' if device.type == 'meta' else device.type
+    # without the cache of weights in 16 bits: a CUDA graph would replay from what it has freed
     with torch.inference_mode(), torch.autocast(
-            kind, dtype=torch.float16, enabled=half_precision):
+            kind, dtype=torch.float16, enabled=half_precision, cache_enabled=False):
         yield
 
 

@@ -201,9 +201,11 @@ class _Machine:
     def _hidden_syncs(self, loaded: Loaded) -> float:
         """Return how often a frame makes the host wait, beside once for its answers."""
         loaded.predict(self._camera[:1])
-        with _counted_syncs() as seen:
+        with _counted_syncs() as of_frame:
             loaded.predict(self._camera[:1])
-        return float(len(seen))
+        with _counted_syncs() as of_waiting:
+            loaded.network.to_host([])
+        return float(len(of_frame) - len(of_waiting))
 
     def _reserved_mb(self) -> float:
         return torch.cuda.memory_reserved() / 1e6 if self._device.startswith('cuda') else 0.0
@@ -223,7 +225,8 @@ def _counted_syncs() -> Iterator[list[Any]]:
     torch.cuda.set_sync_debug_mode('warn')
     try:
         with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter('always')
+            warnings.simplefilter('ignore')
+            warnings.filterwarnings('always', message='.*synchronizing')
             yield seen
     finally:
         torch.cuda.set_sync_debug_mode('default')

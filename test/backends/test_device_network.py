@@ -11,6 +11,8 @@ from perception_nodes.backends.device_masks import DeviceMasks  # noqa: E402
 from perception_nodes.backends.device_network import DeviceInput, DeviceNetwork  # noqa: E402
 from perception_nodes.backends.networks import NETWORKS  # noqa: E402
 from perception_nodes.backends.networks.scene import SceneDetector, SceneSegmenter  # noqa: E402
+from perception_nodes.evaluation.gpu_frames import read_frames  # noqa: E402
+from perception_nodes.evaluation.gpu_subjects import subjects  # noqa: E402
 from torch import nn  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -140,6 +142,38 @@ def test_from_pixels_to_masks_nothing_asks_the_host(build, kind):
             answer, Resize.between(100, 60, spec), (size, size), (100, 60), confidence=True)
         assert ids.shape == sure.shape == (2, 60, 100)
         assert ids.dtype == torch.uint8 and broken.is_meta
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Send what is on the CPU the way of a GPU."""
+    monkeypatch.setattr(DeviceNetwork, 'is_cpu', property(lambda self: False))
+
+
+@pytest.mark.usefixtures('as_on_a_gpu')
+@pytest.mark.parametrize('name', [
+    'sim_scene_segmenter', 'sim_scene_detector', 'lenet5', 'lraspp_mobilenet_v3_large'])
+def test_whole_models_answer_the_same_by_the_way_of_a_gpu(name, monkeypatch):
+    """Scores within what rounding to 8 bits does; masks but for pixels between two classes."""
+    subject, = (subject for subject in subjects() if subject.name == name)
+    scenes = [frame.rgb for frame in read_frames(2)]
+    frames = [scenes[0], np.ascontiguousarray(scenes[1][:200, :300]), scenes[1]]
+    options = {} if name.startswith('sim_scene_d') or name == 'lenet5' else {'confidence': True}
+    ours = subject.load('cpu', False).predict(frames, **options)
+    monkeypatch.undo()
+    theirs = subject.load('cpu', False).predict(frames, **options)
+    for mine, other, frame in zip(ours, theirs, frames, strict=True):
+        if options:
+            assert mine.ids.shape == other.ids.shape == frame.shape[:2]
+            assert mine.ids.dtype == other.ids.dtype
+            assert (mine.ids == other.ids).mean() > 0.95
+            assert np.abs(mine.confidence - other.confidence).mean() < 0.03
+        elif name == 'lenet5':
+            assert mine.scores == pytest.approx(other.scores, abs=0.02)
+        else:
+            for box, score in zip(other.boxes_xyxy[:5], other.scores[:5], strict=True):
+                near = np.abs(mine.boxes_xyxy - box).max(axis=1) < 3.0
+                assert (near & (np.abs(mine.scores - score) < 0.05)).any()
 
 
 def test_meta_catches_a_hidden_copy():
