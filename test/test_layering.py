@@ -44,7 +44,8 @@ def import_all(package: str, forbidden: str, endings: str = '') -> subprocess.Co
 @pytest.mark.parametrize('package', [
     'perception_nodes.core', 'perception_nodes.conversions.decode',
     pytest.param('perception_nodes.backends', marks=pytest.mark.slow),
-    'perception_nodes.evaluation', 'perception_nodes.sim'])
+    pytest.param('perception_nodes.evaluation', marks=pytest.mark.slow),  # GPUs: imports torch
+    'perception_nodes.sim'])
 def test_imports_without_ros(package):
     """A room that claims to need no ROS imports where ROS cannot be imported."""
     pytest.importorskip('onnxruntime')
