@@ -41,6 +41,7 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 _HELD_UP_S = 1.0  # steady clock; the robot stops when this process does not get to drive it
+_SIMULATION_HELD_UP_S = 10.0  # a slow simulation is no danger
 _STOPPING_S = 0.5  # for so long a stop is repeated before cmd_vel is left to others
 _STATUS_PERIOD_S = 0.5
 _LAST_WORDS_S = 0.2  # for the last stop to arrive
@@ -208,7 +209,8 @@ class NavigationNode(ManagedNode[NavigationNodeParams, GoalDriver]):
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            in_time = self._due.wait(_HELD_UP_S)
+            is_simulated = self.get_parameter('use_sim_time').value
+            in_time = self._due.wait(_SIMULATION_HELD_UP_S if is_simulated else _HELD_UP_S)
             self._due.clear()
             if self._stopping.is_set() or not self.context.ok():
                 return

@@ -23,6 +23,7 @@ from perception_nodes.core.types import (
 )
 
 ZeroDepth = Literal['unknown', 'beyond_range']
+_ANGLE_SLACK_RAD = 0.05
 
 # encoding: (sample dtype without byte order, channels, OpenCV code to RGB or None)
 _COLOUR = {
@@ -326,6 +327,12 @@ def laser_ranges_from_msg(msg: Any) -> LaserRanges:
         raise ValueError(
             f'the laser scan has {ranges.size} ranges from {first:g} rad on, {step:g} rad apart; '
             'at least two within one turn are needed: does the driver give degrees?')
+    last, says = first + step * (ranges.size - 1), float(msg.angle_max)
+    # drivers differ by a beam or two; more is a scan whose obstacles are elsewhere
+    if not abs(says - last) <= max(3.0 * abs(step), _ANGLE_SLACK_RAD):
+        raise ValueError(
+            f'the laser scan has {ranges.size} ranges from {first:g} rad on, {step:g} rad apart, '
+            f'which ends at {last:g} rad, but angle_max is {says:g} rad: which of them is wrong?')
     near, far = float(msg.range_min), float(msg.range_max)
     if not 0.0 <= near < far < math.inf:
         raise ValueError(

@@ -247,8 +247,8 @@ def test_exotic_encodings_go_through_cv_bridge_where_it_is(monkeypatch):
 
 def laser_scan(**fields):
     ranges = np.array([1.0, np.nan, np.inf, -np.inf], np.float32)
-    msg = {'ranges': ranges, 'angle_min': -0.5, 'angle_increment': 0.25, 'range_min': 0.1,
-           'range_max': 8.0, 'header': SimpleNamespace(
+    msg = {'ranges': ranges, 'angle_min': -0.5, 'angle_max': 0.25, 'angle_increment': 0.25,
+           'range_min': 0.1, 'range_max': 8.0, 'header': SimpleNamespace(
                stamp=SimpleNamespace(sec=3, nanosec=5), frame_id='laser')}
     return SimpleNamespace(**{**msg, **fields})
 
@@ -267,6 +267,8 @@ def test_a_laser_scan_keeps_what_its_ranges_mean():
     ({'angle_increment': float('nan')}, 'nan rad apart'),
     ({'angle_increment': 90.0}, 'does the driver give degrees'),
     ({'angle_min': float('inf')}, 'from inf rad on'),
+    ({'angle_max': 2.5}, 'angle_max is 2.5 rad: which of them is wrong'),
+    ({'angle_max': float('nan')}, 'angle_max is nan rad'),
     ({'range_min': 9.0}, 'range_min the smaller'),
     ({'range_max': float('inf')}, 'both must be finite'),
 ])
