@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 from perception_nodes.core.overlay import colour_of
+from perception_nodes.evaluation.bag_notes import nearest_stamp
 from perception_nodes.evaluation.bag_page import Findings, PageSection
-from perception_nodes.evaluation.bag_run import NodeLog
+from perception_nodes.evaluation.bag_run import Moment, NodeLog
+from perception_nodes.evaluation.bag_scores import Place
 from perception_nodes.evaluation.model_page import Chart, Curve, Table
 from perception_nodes.evaluation.report import Legend
 from perception_nodes.evaluation.results import percentiles
@@ -59,6 +61,37 @@ _HOW = {
                 'them, work takes as long as it was measured to take, each node has a processor '
                 'of its own, and a frame that arrives while its node is busy replaces the one '
                 'that waits.'}
+
+
+class RecordedSpeedPart:
+    """How old recorded results were when the recorder got them, and for which frames none came."""
+
+    def __init__(self, name: str, received_ns: Mapping[int, int], tolerance_ns: int) -> None:
+        self._name, self._received_ns, self._tolerance_ns = name, received_ns, tolerance_ns
+        self._stamps_ns = sorted(received_ns)
+        self._ages_ms: list[float] = []
+        self._frames = 0
+
+    def add(self, place: Place, moment: Moment) -> None:
+        """Look for the result of a frame."""
+        self._frames += 1
+        stamp_ns = nearest_stamp(self._stamps_ns, place.stamp_ns, self._tolerance_ns)
+        if stamp_ns is not None:
+            self._ages_ms.append((self._received_ns[stamp_ns] - place.received_ns) * 1e-6)
+
+    def finish(self, seed: int) -> Findings:
+        """Return ages and the frames without a result."""
+        values: dict[str, float | int | str] = {
+            f'{self._name}_frames': self._frames,
+            f'{self._name}_dropped': self._frames - len(self._ages_ms),
+            **percentiles(f'{self._name}_age_ms', self._ages_ms, _RANKS),
+            f'{self._name}_age_ms_max': max(self._ages_ms, default=math.nan)}
+        rows = [(key.removeprefix(f'{self._name}_').replace('_', ' '), [value])
+                for key, value in values.items() if isinstance(value, (int, float))]
+        return Findings(values, [PageSection(
+            f'{self._name}: age', 'From the moment the recorder had the frame to the moment it '
+            'had the result, by its own clock.',
+            tables=[Table('Age', '', ('measure', 'value'), rows)])])
 
 
 def _values(name: str, log: NodeLog) -> dict[str, float]:

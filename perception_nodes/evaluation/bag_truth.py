@@ -207,7 +207,16 @@ def shared_classes(
     return matched, foreign
 
 
-def no_common_class(theirs: Sequence[str], ours: Sequence[str], what: str) -> str:
-    """Return the sentence for two class lists that have nothing in common."""
-    return (f'nothing is scored: {what} has the classes {", ".join(theirs)}, and the model '
-            f"{', '.join(ours)}; say which are the same with --map 'ours=theirs'")
+def no_common_class(
+    theirs: Sequence[str], ours: Sequence[str], prefix: str, topic: str
+) -> str:
+    """
+    Return the sentence for two class lists that have nothing in common.
+
+    :param prefix: Of the topics of ground truth.
+    """
+    if not theirs:
+        return (f'nothing is scored: no message on {prefix}/label_info says what the class ids '
+                f'of {prefix}/{topic} mean')
+    return (f'nothing is scored: {prefix}/{topic} has the classes {", ".join(theirs)}, and the '
+            f"model {', '.join(ours)}; say which are the same with --map 'ours=theirs'")

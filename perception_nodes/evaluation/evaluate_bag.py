@@ -37,7 +37,7 @@ from perception_nodes.evaluation.bag_run import BagRun, Moment
 from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
 from perception_nodes.evaluation.bag_source import BagSource, TopicNames
 from perception_nodes.evaluation.bag_space import MapPart, PositionPart
-from perception_nodes.evaluation.bag_speed import speed_findings
+from perception_nodes.evaluation.bag_speed import RecordedSpeedPart, speed_findings
 from perception_nodes.evaluation.bag_truth import (
     box_file,
     BoxFile,
@@ -168,23 +168,24 @@ class _Evaluation:
         unscored: list[Part] = []
         for node in self.run.nodes:
             if node.kind == 'detection':
-                boxes_of = _boxes_of_node
-                scored += self._box_parts(node.name, node.class_names, boxes_of, pictures)
+                scored += self._box_parts(
+                    node.name, node.class_names, _boxes_of_node, pictures)
                 scored += self._position_parts(node.name, node.class_names)
                 unscored.append(BoxConsistencyPart(
-                    node.name, node.class_names, boxes_of, self.transforms))
+                    node.name, node.class_names, _boxes_of_node, self.transforms))
             elif node.kind == 'segmentation':
                 scored += self._mask_parts(
                     node.name, node.class_names, _mask_or_nothing, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
             elif node.kind == 'obstacle_map' and truth.occupancy is not None:
-                scored.append(MapPart(
-                    node.name, truth, truth.occupancy, self.transforms))
+                scored.append(MapPart(node.name, truth, truth.occupancy, self.transforms))
             elif node.kind == 'grasp' and self.task.grasp_labels is not None:
                 scored.append(self._grasp_part(node.name, self.task.grasp_labels))
         for recorded in self.notes.recorded:
             name = f'recorded_{_name(recorded.topic)}'
             lookup = _Recorded(recorded, self.task)
+            unscored.append(RecordedSpeedPart(
+                name, recorded.received_ns, self.task.tolerance_ns))
             if recorded.detections:
                 scored += self._box_parts(name, recorded.class_names, lookup.boxes, pictures)
                 unscored.append(BoxConsistencyPart(
@@ -206,14 +207,14 @@ class _Evaluation:
         task, truth = self.task, self.notes.truth
         source: BoxFile | BoxTruth
         if task.labels is not None:
-            labels = read_labels(task.labels)
-            source = box_file(labels, class_names, task.renamed, task.tolerance_ns)
+            source = box_file(
+                read_labels(task.labels), class_names, task.renamed, task.tolerance_ns)
             wanted = {int(i) for labels in source.boxes.values() for i in labels.class_ids}
         elif truth.detections:
             ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
             if not ids:
                 self.sentences.append(f'{name}: ' + no_common_class(
-                    foreign, list(class_names.values()), f'{task.topics.truth}/detections'))
+                    foreign, list(class_names.values()), task.topics.truth, 'detections'))
                 return []
             source = BoxTruth(truth, ids, self.transforms, task.tolerance_ns)
             wanted = set(ids.values())
@@ -245,7 +246,7 @@ class _Evaluation:
         ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
         if not ids:
             self.sentences.append(f'{name}: ' + no_common_class(
-                foreign, list(class_names.values()), f'{task.topics.truth}/mask'))
+                foreign, list(class_names.values()), task.topics.truth, 'mask'))
             return []
         scored = {i: label for i, label in class_names.items() if i in ids.values()}
         source = MaskTruth(truth, ids, task.tolerance_ns)

@@ -53,6 +53,8 @@ def test_recorded_boxes_are_scored(room, tmp_path, capsys):
     assert figures[f'{name}_labelled_frames'] == figures['frames'] == 10
     # of 16 objects seen on both sides of a frame the chair is missing in no single one between
     assert figures[f'{name}_boxes_per_frame'] == pytest.approx(1.8)
+    assert figures[f'{name}_age_ms_p95'] == pytest.approx(30.0)
+    assert figures[f'{name}_dropped'] == 0
     assert {'n', 'seed', 'commit', 'wall_s'} <= figures.keys()
     assert 'Side by side' in page
     assert '10 frames' in page
