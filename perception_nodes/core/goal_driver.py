@@ -168,9 +168,9 @@ class GoalDriver:
             self._problems[what] = sentence
 
     def halt(self, reason: str) -> NavigationStep:
-        """Return a stop that keeps the goal."""
+        """Return a stop that keeps the goal, where there is one."""
         with self._lock:
-            return self._navigator.stale(reason)
+            return self._at_rest() if self._route is None else self._navigator.stale(reason)
 
     def step(self, now_ns: int) -> NavigationStep:
         """
@@ -180,7 +180,7 @@ class GoalDriver:
         """
         with self._lock:
             if self._route is None:
-                return NavigationStep(VelocityCommand(), self._resting, self._why_resting)
+                return self._at_rest()
             if stale := self._why_stale(now_ns):
                 return self._navigator.stale(stale)
             try:
@@ -192,7 +192,13 @@ class GoalDriver:
             except ValueError as error:
                 return self._navigator.stale(str(error))
             self.observation = observation
-            return self._navigator.step(observation, now_ns * 1e-9)
+            step = self._navigator.step(observation, now_ns * 1e-9)
+            if step.state in (NavigationState.REACHED, NavigationState.BLOCKED):
+                self._route, self._resting, self._why_resting = None, step.state, step.reason
+            return step
+
+    def _at_rest(self) -> NavigationStep:
+        return NavigationStep(VelocityCommand(), self._resting, self._why_resting)
 
     def _why_stale(self, now_ns: int) -> str:
         """Return which input does not come, or nothing."""

@@ -106,6 +106,17 @@ def test_an_input_that_does_not_come_stops_the_robot(input_, after_ms, sentence)
     assert robot.step().state is NavigationState.MOVING
 
 
+def test_a_robot_that_has_arrived_needs_no_inputs():
+    """It stays there, whatever its sensors do, and nothing is left to cancel."""
+    robot = Robot().ready()
+    robot.goal(0.1)
+    assert robot.step().state is NavigationState.REACHED
+    robot.now_ns += 10_000 * MS
+    assert robot.step().state is NavigationState.REACHED
+    assert robot.driver.halt('held up').state is NavigationState.REACHED
+    assert not robot.driver.cancel('')
+
+
 def test_inputs_that_never_came_are_named():
     robot = Robot()
     robot.goal()
