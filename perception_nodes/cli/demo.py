@@ -163,10 +163,12 @@ def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Pag
     page.values |= values
     page.n += len(drive.colours)
     page.sentences.append(
-        f'A simulated robot drove {values["simulation_distance_m"]:.1f} m at '
+        f'A simulated robot reached {values["goals_reached"]} of '
+        f'{_number(values["goals"], "goal")} by its own perception: '
+        f'{values["simulation_distance_m"]:.1f} m at '
         f'{values["simulation_real_time_factor"]:.2f} times real time: '
         f'{_number(values["simulation_frames"], "frame")}, '
-        f'{_number(values["simulation_collisions"], "collision")}.')
+        f'{_number(values["collisions"], "collision")}.')
     page.places.append(f'  drive    {bag}')
 
 

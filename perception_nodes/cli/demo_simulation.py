@@ -1,8 +1,8 @@
 """
 The simulated part of ``perception demo``: a robot drives through a room and is recorded.
 
-One process holds the simulator and the nodes that see and map, another the recorder; this one
-steers by ``cmd_vel``. What the report shows is read back from the bag.
+One process holds the simulator and the nodes that see, map and drive, another the recorder; this
+one sends goals. What the report shows is read back from the bag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,8 @@ from perception_nodes.core.overlay import (
     Pixels,
 )
 from perception_nodes.core.params import Params
-from perception_nodes.core.types import Detections, OccupancyMap, VelocityCommand
+from perception_nodes.core.share import share_file
+from perception_nodes.core.types import Detections, OccupancyMap
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.report import Legend, Moment, Panel, Section, Step, Tile
 from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, mean_iou
@@ -51,20 +52,15 @@ import yaml
 log = logging.getLogger(__name__)
 
 DETECTOR, SEGMENTER = 'sim_scene_detector', 'sim_scene_segmenter'
-WORLD, SEED = 'room', 19  # this drive touches nothing in that room
-# seconds, and what is driven for so long
-DRIVE = (
-    (4.0, VelocityCommand(0.4, 0.0)),
-    (3.0, VelocityCommand(0.0, 0.7)),
-    (3.0, VelocityCommand(0.35, 0.0)),
-    (2.0, VelocityCommand(0.1, -0.7)),
-)
+WORLD, SEED = 'room', 8
+GOALS = ((0.4, 2.1), (1.8, 0.3), (-1.5, 0.9))  # free places of that room, in map
 _COLOUR = '/camera/color/image_raw'
 _DEPTH = '/camera/aligned_depth_to_color/image_raw'
 _INFO = '/camera/color/camera_info'
 _DETECTIONS, _LABEL_INFO = '/detection/detections', '/detection/label_info'
 _MASK, _MASK_LABEL_INFO = '/segmentation/mask', '/segmentation/label_info'
-_MAP = '/obstacle_map/map'
+_MAP, _MAP_SCAN = '/obstacle_map/map', '/obstacle_map/scan'
+_STATUS = '/navigation/status'
 _TRUE_DETECTIONS = '/simulation/ground_truth/detections'
 _TRUE_MASK = '/simulation/ground_truth/mask'
 _TRUE_LABEL_INFO = '/simulation/ground_truth/label_info'
@@ -73,8 +69,9 @@ _CONTACT = '/simulation/ground_truth/contact'
 _TOPICS = (
     _COLOUR, _DEPTH, _INFO, _DETECTIONS, _LABEL_INFO, _MASK, _MASK_LABEL_INFO, _MAP,
     '/obstacle_map/class_map', _TRUE_DETECTIONS, _TRUE_MASK, _TRUE_LABEL_INFO, _TRUE_ODOM,
-    _CONTACT, '/odom', '/scan', '/tf', '/tf_static', '/cmd_vel', '/clock', '/diagnostics')
-_START_TIMEOUT_S, _DRIVE_TIMEOUT_S = 60.0, 240.0
+    _CONTACT, '/odom', '/scan', _MAP_SCAN, '/tf', '/tf_static', '/cmd_vel', '/goal_pose', _STATUS,
+    '/clock', '/diagnostics')
+_START_TIMEOUT_S, _DRIVE_TIMEOUT_S = 180.0, 480.0
 _DIAGNOSTICS_S = 1.2  # nodes report every second
 _MOMENTS = 5
 _FAR_M = 6.0  # far end of the depth scale
@@ -94,6 +91,8 @@ class Drive:
     """What was driven, and what the bag holds of it; everything by simulated stamp_ns."""
 
     renderer: str
+    goals: int = 0
+    goals_reached: int = 0
     start_ns: int = 0
     simulated_s: float = 0.0
     wall_s: float = 0.0
@@ -155,7 +154,7 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
     from sensor_msgs.msg import Image
     from vision_msgs.msg import Detection2DArray
 
-    log.info('starting simulator, detection, segmentation, map and recorder on ROS_DOMAIN_ID %d; '
+    log.info('starting simulator, perception, navigation and recorder on ROS_DOMAIN_ID %d; '
              'drawing with %s', use_private_graph(), drive.renderer)
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -164,12 +163,13 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
             'perception_nodes.ros.container', '--ros-args', '--params-file',
             str(logs / 'params.yaml'), '-r', f'image:={_COLOUR}', '-r', f'depth:={_DEPTH}',
             '-r', f'camera_info:={_INFO}', '-r', f'mask:={_MASK}',
-            '-r', f'label_info:={_MASK_LABEL_INFO}'], logs / 'container'))
+            '-r', f'label_info:={_MASK_LABEL_INFO}', '-r', f'navigation:scan:={_MAP_SCAN}'],
+            logs / 'container'))
         recorder = stack.enter_context(Child('the recorder', [
             'perception_nodes.cli', 'record', str(bag), '--overwrite', '--topics', *_TOPICS],
             logs / 'recorder'))
         session = stack.enter_context(Session('perception_demo'))
-        driver = Driver(session, DRIVE, {
+        driver = Driver(session, GOALS, {
             _DETECTIONS: Detection2DArray, _MASK: Image, _MAP: OccupancyGrid})
 
         def is_everybody_there() -> bool:
@@ -183,35 +183,39 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
         container.stop()
     drive.start_ns = driver.start_ns
     drive.simulated_s, drive.wall_s = driver.simulated_s, driver.wall_s
+    drive.goals, drive.goals_reached = len(driver.goals), driver.reached
 
 
 def _watch(driver: Any, children: Sequence[Child]) -> None:
-    """Drive to the end, with a bar of simulated seconds."""
+    """Drive to the last goal, with a bar of goals."""
     driver.start()
     end_s = time.monotonic() + _DRIVE_TIMEOUT_S
-    with tqdm(desc='driving', total=round(driver.duration_s), unit='s', disable=None,
+    with tqdm(desc='driving', total=len(driver.goals), unit='goal', disable=None,
               leave=False) as bar:
         while not driver.has_arrived():
             for child in children:
                 child.check()
             if time.monotonic() > end_s:
                 raise TimeoutError(
-                    f'the robot drove {driver.simulated_s:.1f} of {driver.duration_s:g} simulated '
-                    f'seconds within {_DRIVE_TIMEOUT_S:g} s: this machine is too busy')
-            bar.update(int(driver.simulated_s) - bar.n)
+                    f'the robot was done with {driver.done} of {len(driver.goals)} goals after '
+                    f'{_DRIVE_TIMEOUT_S:g} s, {driver.simulated_s:.1f} simulated ones: this '
+                    'machine is too busy')
+            bar.update(driver.done - bar.n)
             time.sleep(0.05)
 
 
 def _parameters(params: DetectionParams, renderer: str) -> str:
     """Return the parameter file of the container; what is not in it is the nodes' default."""
+    robot = yaml.safe_load(share_file('config/simulation.yaml').read_text(encoding='utf-8'))
     blocks = {
         '/**': {'use_sim_time': True},
         'perception_container': {
-            'nodes': ['simulation', 'detection', 'segmentation', 'obstacle_map']},
+            'nodes': ['simulation', 'detection', 'segmentation', 'obstacle_map', 'navigation']},
         'simulation': {'world': WORLD, 'seed': SEED, 'renderer': renderer},
         'detection': _changed(params),
         'segmentation': {'model': SEGMENTER, 'manifest': params.manifest, 'device': params.device},
-        'obstacle_map': {'use_mask': True}}
+        'obstacle_map': {'use_mask': True, 'use_scan': True},
+        'navigation': robot['navigation']['ros__parameters']}
     return yaml.safe_dump(
         {name: {'ros__parameters': block} for name, block in blocks.items() if block})
 
@@ -264,7 +268,9 @@ def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
         'simulation_real_time_factor': drive.simulated_s / max(drive.wall_s, 1e-9),
         'simulation_frames': len(drive.colours),
         'simulation_results': len(drive.found),
-        'simulation_collisions': len(drive.impacts_mps),
+        'goals': drive.goals,
+        'goals_reached': drive.goals_reached,
+        'collisions': len(drive.impacts_mps),
         'simulation_distance_m': drive.distance_m(),
         'simulation_drive_s': drive.simulated_s,
         'simulation_age_p50_ms': float(health.get('age_p50_ms', 'nan')),
@@ -297,19 +303,20 @@ def skipped_section(reason: str) -> Section:
 def simulation_section(drive: Drive, values: dict[str, Any]) -> Section:
     """Return the section of the report that shows the drive."""
     height, width = next(iter(drive.colours.values())).shape[:2]
-    collisions = values['simulation_collisions']
+    collisions = values['collisions']
     return Section(
         title='A simulated robot',
-        lead='A robot was driven through a furnished room by cmd_vel, while detection, '
-             'segmentation and the obstacle map worked on its camera in the same process. Beside '
-             'what they find stands the truth, which the simulator knows exactly.',
+        lead='A robot drove to goals in a furnished room by what its own lidar and depth camera '
+             'show, while detection and segmentation worked on its pictures in the same process. '
+             'Beside what they find stands the truth, which the simulator knows exactly.',
         note=f'{DETECTOR} and {SEGMENTER} were trained in other rooms of this simulator; '
              'on a real camera the nodes refuse them.',
         steps=[
-            Step('drive', '/cmd_vel'), Step(f'simulation ({WORLD}, seed {SEED})', _COLOUR),
+            Step('goals', '/goal_pose'), Step('navigation', '/cmd_vel'),
+            Step(f'simulation ({WORLD}, seed {SEED})', _COLOUR),
             Step(f'detection ({DETECTOR})', _DETECTIONS),
             Step(f'segmentation ({SEGMENTER})', _MASK),
-            Step('obstacle map', _MAP),
+            Step('obstacle map', f'{_MAP}, {_MAP_SCAN}'),
             Step('recorder', f'simulation_bag/, {values["simulation_bag_messages"]} messages, '
                              f'{values["simulation_bag_bytes"] / 1e6:.1f} MB')],
         tiles=[
@@ -317,6 +324,8 @@ def simulation_section(drive: Drive, values: dict[str, Any]) -> Section:
                  f'over {values["simulation_drive_s"]:.0f} simulated s; 1.00 is asked for'),
             Tile(str(values['simulation_frames']), 'frames',
                  f'{width} × {height}, {_RENDERERS[drive.renderer]}'),
+            Tile(f'{values["goals_reached"]} of {values["goals"]}', 'goals reached',
+                 f'in {values["simulation_drive_s"]:.0f} simulated s'),
             Tile(f'{values["simulation_distance_m"]:.1f} m', 'driven',
                  'no collision' if not collisions else
                  f'{collisions} collision{"s" if collisions > 1 else ""}'),
