@@ -11,6 +11,7 @@ from perception_nodes.backends.onnx_file import Graph, read_graph
 from perception_nodes.backends.onnx_torch import OnnxModule
 from perception_nodes.backends.onnxruntime_backend import Answer, check_image_shape
 from perception_nodes.backends.preprocess import Resize
+from perception_nodes.backends.segmentation import MaskReader
 from perception_nodes.backends.torch_runtime import choose_device
 from perception_nodes.backends.torch_segmenter import TorchSegmenter
 from perception_nodes.core.manifest import ModelEntry
@@ -62,11 +63,11 @@ def segmenter_in_torch(
     place = choose_device(device, half_precision)
     try:
         module = OnnxModule(_graph(entry))
-        shape = _meta_shapes(module, entry)
         chosen = module.outputs.index('logits') if 'logits' in module.outputs else 0
-        if len(shape[chosen]) != 4:
+        shape = _meta_shapes(module, entry)[chosen]
+        if len(shape) != 4:
             return None
-        is_last = entry.input.layout == 'NHWC'
+        is_last = MaskReader(entry).classes_are_last(shape[1:], entry.input.layout)
 
         def logits(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = network(images)[chosen]

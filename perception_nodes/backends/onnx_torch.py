@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-_DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16,
-           11: torch.float64}
+_DTYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64,
+           9: torch.bool, 10: torch.float16, 11: torch.float64}
 # whose constants of one element are plain numbers, which a device need not read
 _ARITHMETIC = {'Add', 'Clip', 'Div', 'Mul', 'Pad', 'Resize', 'Sub'}
 
@@ -132,7 +132,9 @@ def _tensor(value: Any) -> torch.Tensor:
 
 def _operand(value: Given) -> Any:
     """Return what arithmetic takes: a tensor, or a plain number for a constant of one element."""
-    return value.item() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.item() if value.size == 1 else _tensor(value)
 
 
 def _ints(value: Given) -> list[int]:
@@ -164,6 +166,13 @@ class _Edges:
             return x, (self.top, self.left)
         edges = (self.left, self.right, self.top, self.bottom)
         return functional.pad(x, edges, value=value), (0, 0)
+
+
+def _cast(node: Node, given: Sequence[Any]) -> torch.Tensor:
+    number = node.attributes['to']
+    if number not in _DTYPES:
+        raise ValueError(f'Cast to numbers of type {number} is not supported here')
+    return _tensor(given[0]).to(_DTYPES[number])
 
 
 def _conv(node: Node, given: Sequence[Any]) -> torch.Tensor:
@@ -296,7 +305,7 @@ _OPERATIONS: dict[str, Callable[[Node, list[Given]], Any]] = {
     'ArgMax': _arg_max,
     'AveragePool': _average_pool,
     'BatchNormalization': _batch_norm,
-    'Cast': lambda node, given: _tensor(given[0]).to(_DTYPES[node.attributes['to']]),
+    'Cast': _cast,
     'Clip': _clip,
     'Concat': lambda node, given: torch.cat([_tensor(x) for x in given], node.attributes['axis']),
     'Conv': _conv,

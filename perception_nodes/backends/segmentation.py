@@ -8,6 +8,7 @@ a class that wins at all four wins everywhere inside, and one that another class
 four wins nowhere. So most pixels cost one store, and the others a look at two or three classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,20 +74,28 @@ class MaskReader:
         if np.issubdtype(values.dtype, np.integer) and values.size == np.prod(values.shape[-2:]):
             return self.from_ids(
                 values.reshape(values.shape[-2:]), resize, network_size, image_size)
-        first, last = (values.ndim == 3 and values.shape[axis] in self._columns.counts
-                       for axis in (0, -1))
-        if np.issubdtype(values.dtype, np.integer) or not (first or last):
+        is_last = values.ndim == 3 and self.classes_are_last(values.shape, layout)
+        if np.issubdtype(values.dtype, np.integer) or values.ndim != 3 or is_last is None:
             count = self._columns.counts[0]
             raise ValueError(
                 f"the network's output has shape {values.shape} of {values.dtype}; with the "
                 f'{count} classes of the manifest it must be scores, ({count}, height, width) or '
                 f'(height, width, {count}), or integers, (height, width): correct the classes or '
                 'take the file they belong to')
-        if last and (layout == 'NHWC' or not first):
+        if is_last:
             values = values.transpose(2, 0, 1)
         return self.from_logits(
             values.astype(np.float32, copy=False), resize, network_size, image_size,
             confidence=confidence)
+
+    def classes_are_last(self, shape: Sequence[int], layout: str) -> bool | None:
+        """
+        Return whether scores are (h, w, C), or (C, h, w); None for neither.
+
+        :param layout: ``NCHW`` or ``NHWC``, which decides where both would be possible.
+        """
+        first, last = (shape[axis] in self._columns.counts for axis in (0, -1))
+        return last and (layout == 'NHWC' or not first) if first or last else None
 
     def from_logits(
         self, logits: Array, resize: Resize, network_size: tuple[int, int],

@@ -121,9 +121,15 @@ class _Machine:
                 continue
             expected = on_cpu.predict(self._rgb)
             for variant in _ON_CUDA if self._device.startswith('cuda') else _ON_CPU:
-                found = self._check(subject, variant, on_cpu, expected)
-                failed += _failures(f'{subject.name}_{variant.name}', found, variant)
-                values |= {f'{subject.name}_{variant.name}_{k}': v for k, v in found.items()}
+                name = f'{subject.name}_{variant.name}'
+                try:
+                    found = self._check(subject, variant, on_cpu, expected)
+                except (RuntimeError, ValueError) as error:  # the others are worth knowing
+                    first_line = str(error).partition('\n')[0]
+                    failed.append(f'{name} stopped: {first_line}')
+                    continue
+                failed += _failures(name, found, variant)
+                values |= {f'{name}_{what}': value for what, value in found.items()}
         return values, failed
 
     def _check(
@@ -196,7 +202,7 @@ class _Machine:
 
     def _synchronize(self) -> None:
         if self._device.startswith('cuda'):
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
 
     def _hidden_syncs(self, loaded: Loaded) -> float:
         """Return how often a frame makes the host wait, beside once for its answers."""
@@ -208,7 +214,9 @@ class _Machine:
         return float(len(of_frame) - len(of_waiting))
 
     def _reserved_mb(self) -> float:
-        return torch.cuda.memory_reserved() / 1e6 if self._device.startswith('cuda') else 0.0
+        if not self._device.startswith('cuda'):
+            return 0.0
+        return torch.cuda.memory_reserved(self._device) / 1e6
 
 
 def _on_meta(name: str, loaded: Loaded, frame: Frame) -> Values:

@@ -59,14 +59,17 @@ def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Pa
     """
     draft = file.with_name(f'.{file.name}.part')
     image = torch.zeros(1, 3, size[1], size[0])
-    with warnings.catch_warnings():  # that sizes become constants is what is wanted
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            network.eval().cpu(), (image,), str(draft), dynamo=False, opset_version=_OPSET,
-            input_names=['image'], output_names=[output])
-    _check_answers(network, draft, size)
-    simplify(draft)
-    os.replace(draft, file)
+    try:
+        with warnings.catch_warnings():  # that sizes become constants is what is wanted
+            warnings.simplefilter('ignore')
+            torch.onnx.export(
+                network.eval().cpu(), (image,), str(draft), dynamo=False, opset_version=_OPSET,
+                input_names=['image'], output_names=[output])
+        _check_answers(network, draft, size)
+        simplify(draft)
+        os.replace(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def onnx_difference(network: nn.Module, file: Path, images: npt.NDArray[np.float32]) -> float:

@@ -10,6 +10,7 @@ from perception_nodes.backends.onnx_device import OnnxInTorch, segmenter_in_torc
 from perception_nodes.backends.onnx_file import read_graph  # noqa: E402
 from perception_nodes.backends.onnx_torch import OnnxModule  # noqa: E402
 from perception_nodes.backends.onnxruntime_backend import OnnxDetector  # noqa: E402
+from perception_nodes.backends.onnxruntime_segmentation import OnnxSegmenter  # noqa: E402
 from perception_nodes.backends.registry import load_model  # noqa: E402
 from perception_nodes.evaluation.gpu_frames import read_frames  # noqa: E402
 
@@ -99,6 +100,27 @@ def test_masks_are_those_of_the_cpu(frames, place):
         assert np.abs(mine.confidence - other.confidence).mean() < 0.02
 
 
+@pytest.mark.parametrize('output', ['NCHW', 'NHWC', 'ids'])
+def test_every_layout_of_a_segmenter_is_read(colour_segmenter, output):
+    """Scores are read on the device, class ids on the host."""
+    entry = find_model('colours', '', str(colour_segmenter(output=output)))
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:48, :, 1], picture[48:, :, 2] = 200, 200
+    segmenter = segmenter_in_torch(entry, 'cpu', False)
+    if output == 'ids':
+        assert segmenter is None
+        segmenter = OnnxSegmenter(OnnxInTorch(entry, 'cpu', False), entry)
+    mask, = segmenter.predict([picture])
+    assert (mask.ids[:44] == 1).all() and (mask.ids[52:] == 2).all()
+
+
+def test_computed_sizes_are_folded(small):
+    """As exporters leave them: arithmetic on constants alone."""
+    path = small([node('Add', 'a b', 'c'), node('Mul', 'c b', 'd'), node('Reshape', 'x d')],
+                 {'a': ints(0, 2, 3), 'b': ints(1, 1, 189)})
+    assert [n.kind for n in OnnxModule(read_graph(path))._nodes] == ['Reshape']
+
+
 @pytest.fixture
 def small(tmp_path):
     """Return a function that writes a network of the given nodes."""
@@ -185,6 +207,7 @@ def test_each_operation_is_onnxruntimes(small, name):
 @pytest.mark.parametrize(('nodes', 'constants', 'sentence'), [
     ([('NonMaxSuppression', 'x x')], {}, 'torch runs no ONNX file with NonMaxSuppression here'),
     ([('Conv', 'x w', {'auto_pad': 'SAME_UPPER'})], {'w': W}, 'pads by SAME_UPPER'),
+    ([('Cast', 'x', {'to': 16})], {}, 'Cast to numbers of type 16 is not supported'),
     ([('Resize', 'x r f', {'mode': 'cubic'})],
      {'r': np.zeros(0, np.float32), 'f': np.array([1, 1, 2, 2], np.float32)}, 'Resize cubic'),
     ([('Slice', 'x a e k t')],

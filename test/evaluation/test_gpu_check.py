@@ -105,6 +105,23 @@ def test_a_network_that_answers_otherwise_fails_the_check(monkeypatch, tmp_path)
     assert record['failures'].startswith('lenet5_fp32_difference_share is 0.5')
 
 
+def test_a_network_that_stops_does_not_end_the_check(monkeypatch, tmp_path):
+    lenet, = (subject for subject in subjects() if subject.name == 'lenet5')
+    loads = []
+
+    def load(device, half_precision):
+        loads.append(device)
+        if len(loads) > 1:
+            raise RuntimeError('no kernel image is available\nand so on')
+        return lenet.load(device, half_precision)
+
+    monkeypatch.setattr(gpu_check, 'subjects', lambda: [Subject('one', load), lenet])
+    gpu_check.main(['--out', str(tmp_path), '--device', 'cpu', '--frames', '1', '--repeats', '1'])
+    record = json.loads((tmp_path / 'cpu.json').read_text())
+    assert record['failures'] == 'one_fp32 stopped: no kernel image is available'
+    assert record['lenet5_fp32_difference_share'] < 1e-4
+
+
 def test_the_frames_are_labelled():
     frames = read_frames(99)
     assert len(frames) == 24

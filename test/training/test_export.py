@@ -44,6 +44,13 @@ def test_the_file_answers_as_the_network(tmp_path, network):
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
 
 
+def test_a_file_that_answers_otherwise_is_not_written(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(export, 'onnx_difference', lambda *_: 0.5)
+    with pytest.raises(ValueError, match='the ONNX file answers 0.5 otherwise than the network'):
+        export.export_onnx(network, (32, 24), 'logits', tmp_path / 'a.onnx')
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_difference_is_seen(tmp_path, network):
     file = tmp_path / 'a.onnx'
     export.export_onnx(network, (32, 24), 'logits', file)
