@@ -161,7 +161,7 @@ def test_poisoned_weights_are_refused(start_node, statuses, tmp_path):
 
 @pytest.mark.parametrize(('argument', 'sentence'), [
     ('score_threshold:=1.5', "cannot configure: parameter 'score_threshold' is 1.5; it must be"),
-    ('device:=gpu', "cannot configure: device is 'gpu'; it must be 'auto', 'cpu' or 'cuda:N'"),
+    ('device:=gpu', "cannot configure: device is 'gpu'; it must be 'auto', 'cpu', 'cuda:N'"),
     ('half_precision:=true', 'half'),
     ('max_detections:=many', "parameter 'max_detections' is 'many', of type str"),
 ])
