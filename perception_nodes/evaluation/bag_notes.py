@@ -34,6 +34,8 @@ _ODOMETRY, _VECTOR = 'nav_msgs/msg/Odometry', 'geometry_msgs/msg/Vector3Stamped'
 _IMAGE, _SCAN = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/LaserScan'
 _POSE = 'geometry_msgs/msg/PoseStamped'
 
+Take = Callable[[int, Any], None]  # gets the recorder's stamp and a message
+
 
 class PackedMasks:
     """Masks by stamp, each (H, W) uint8 or uint16, packed without loss."""
@@ -128,7 +130,9 @@ def read_notes(
     failed: dict[str, list[str]] = {}
     for raw in bag.raw(present) if present else ():
         try:
-            takers[raw.topic](raw.stamp_ns, bag.decoded(raw))
+            message = bag.decoded(raw)
+            for take in takers[raw.topic]:
+                take(raw.stamp_ns, message)
         except (ValueError, cv2.error) as error:
             failed.setdefault(raw.topic, []).append(str(error))
     notes.damage += [
@@ -145,13 +149,13 @@ class _Takers:
 
     def all(
         self, truth: str, recorded: tuple[str, ...], scan: str, goal: str
-    ) -> dict[str, Callable[[int, Any], None]]:
-        """Return the function of each topic that is wanted and has the type it should."""
+    ) -> dict[str, list[Take]]:
+        """Return the functions of each topic that is wanted and has the type it should."""
         notes = self._notes
-        takers = {
-            name: self._camera_info(name) for name, topic in self._bag.topics.items()
+        takers: dict[str, list[Take]] = {
+            name: [self._camera_info(name)] for name, topic in self._bag.topics.items()
             if topic.type_name == INFO}
-        known = {
+        known: dict[tuple[str, str], Take] = {
             ('/tf', TRANSFORMS): self._transform,
             ('/tf_static', TRANSFORMS): self._static_transform,
             (scan, _SCAN): lambda at, msg: notes.scans.append(
@@ -167,16 +171,17 @@ class _Takers:
             (f'{truth}/detections_3d', _DETECTIONS_3D): self._true_boxes_3d,
             (f'{truth}/mask', _IMAGE): self._true_mask,
             (f'{truth}/instances', _IMAGE): self._areas}
-        takers |= {name: take for (name, type_name), take in known.items()
+        takers |= {name: [take] for (name, type_name), take in known.items()
                    if self._type(name) == type_name}
-        for topic in recorded:
-            takers |= self._recorded(topic)
+        for one in recorded:  # several may share their label_info, with the truth, too
+            for name, take in self._recorded(one).items():
+                takers.setdefault(name, []).append(take)
         return takers
 
     def _type(self, topic: str) -> str:
         return self._bag.topics[topic].type_name if topic in self._bag.topics else ''
 
-    def _recorded(self, topic: str) -> dict[str, Callable[[int, Any], None]]:
+    def _recorded(self, topic: str) -> dict[str, Take]:
         type_name = self._type(topic)
         if type_name not in (_DETECTIONS, _IMAGE):
             has = f'it carries {type_name}' if type_name else (
@@ -187,7 +192,7 @@ class _Takers:
         results = RecordedResults(topic)
         self._notes.recorded.append(results)
         names = f'{topic.rpartition("/")[0]}/label_info'
-        takers: dict[str, Callable[[int, Any], None]] = {}
+        takers: dict[str, Take] = {}
         if self._type(names) == _LABELS:
             takers[names] = lambda at, msg: results.class_names.update(
                 decode.class_names_from_msg(msg))
@@ -206,7 +211,7 @@ class _Takers:
 
         return takers | {topic: take}
 
-    def _camera_info(self, topic: str) -> Callable[[int, Any], None]:
+    def _camera_info(self, topic: str) -> Take:
         depth_info = f'{self._camera.depth.rpartition("/")[0]}/camera_info'
 
         def take(at_ns: int, msg: Any) -> None:

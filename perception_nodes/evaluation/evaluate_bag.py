@@ -47,6 +47,7 @@ from perception_nodes.evaluation.bag_truth import (
     shared_classes,
 )
 from perception_nodes.evaluation.datasets import read_labels
+from perception_nodes.evaluation.mask_datasets import VOID
 from perception_nodes.evaluation.parameter_sets import KINDS, ParameterSet
 from perception_nodes.evaluation.result_hash import lockstep_hash
 from tqdm import tqdm
@@ -184,7 +185,7 @@ class _Evaluation:
         for recorded in self.notes.recorded:
             name = f'recorded_{_name(recorded.topic)}'
             lookup = _Recorded(recorded, self.task)
-            unscored.append(RecordedSpeedPart(
+            scored.append(RecordedSpeedPart(
                 name, recorded.received_ns, self.task.tolerance_ns))
             if recorded.detections:
                 scored += self._box_parts(name, recorded.class_names, lookup.boxes, pictures)
@@ -198,7 +199,8 @@ class _Evaluation:
         names = {node.kind: node.class_names for node in self.run.nodes}
         shots = ShotsPart(
             self.source.total, names.get('detection', {}), names.get('segmentation', {}))
-        return [*scored, *unscored, shots]
+        # in real time a result may be shown twice, and then agrees with itself
+        return [*scored, *(unscored if self.task.mode == 'lockstep' else ()), shots]
 
     def _box_parts(
         self, name: str, class_names: Mapping[int, str], boxes_of: BoxesOf,
@@ -304,5 +306,4 @@ def _mask_of_node(place: Place, moment: Moment) -> Ids | None:
 def _mask_or_nothing(place: Place, moment: Moment) -> Ids:
     """Return the mask that is known at a frame; without one no pixel has a class."""
     ids = moment.answers.mask
-    return np.full(place.frame.rgb.shape[:2], np.iinfo(np.uint16).max, np.uint16) \
-        if ids is None else ids
+    return np.full(place.frame.rgb.shape[:2], VOID, np.uint8) if ids is None else ids

@@ -317,21 +317,20 @@ def test_evaluations_run_in_processes_of_their_own(room, tmp_path):
 
 
 def test_recorded_masks(small_bag, tmp_path, capsys):
-    """One vendor's masks are right by half; another's are of a quarter of the size."""
+    """Of two topics that share their names one is right by half, one a quarter of the size."""
     bag, half = small_bag('masks'), np.zeros((48, 64), np.uint8)
     half[:, 32:] = 1
     bag.labels({0: 'floor', 1: 'wall'})
-    for topic in ('/half/label_info', '/small/label_info'):
-        bag.labels({0: 'floor', 1: 'wall'}, topic)
+    bag.labels({0: 'floor', 1: 'wall'}, '/vendor/label_info')
     for stamp_ns in STAMPS_NS[:3]:
         bag.image(stamp_ns, np.zeros((48, 64, 3), np.uint8))
         bag.mask(stamp_ns, np.zeros((48, 64), np.uint8))
-        bag.mask(stamp_ns, half, '/half/mask')
-        bag.mask(stamp_ns, np.zeros((24, 32), np.uint8), '/small/mask')
+        bag.mask(stamp_ns, half, '/vendor/half')
+        bag.mask(stamp_ns, np.zeros((24, 32), np.uint8), '/vendor/small')
     code, figures, _ = evaluate(
-        bag.close(), tmp_path / 'out', '--recorded', '/half/mask', '/small/mask')
+        bag.close(), tmp_path / 'out', '--recorded', '/vendor/half', '/vendor/small')
     assert code == 0
-    assert figures['recorded_half_mask_pixel_accuracy'] == pytest.approx(0.5)
-    assert figures['recorded_half_mask_mIoU'] == pytest.approx(0.25)  # the wall scores 0
-    assert 'recorded_small_mask_mIoU' not in figures
-    assert 'recorded_small_mask: 3 mask(s) are of another size' in capsys.readouterr().err
+    assert figures['recorded_vendor_half_pixel_accuracy'] == pytest.approx(0.5)
+    assert figures['recorded_vendor_half_mIoU'] == pytest.approx(0.25)  # the wall scores 0
+    assert 'recorded_vendor_small_mIoU' not in figures
+    assert 'recorded_vendor_small: 3 mask(s) are of another size' in capsys.readouterr().err
