@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation bench-places bench-regions
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation train-navigation-report bench-places bench-regions soak
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -78,6 +78,9 @@ bench: venv ## measure images between processes and through the nodes; writes ou
 bench-backends: venv ## measure the runtimes of the shipped networks on this CPU; writes out/bench/backends.json
 	$(BIN)/perception benchmark backends --out out/bench/backends.json
 
+soak: venv ## run nodes while everything about them goes wrong (MINUTES=10, SEED=); writes out/bench/soak.json
+	$(BIN)/perception soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) --out out/bench/soak.json
+
 bench-grasp: venv ## clear clutter by grasping in the simulator (ROUNDS=, SEED=); writes out/bench/grasp.json
 	$(BIN)/perception benchmark grasp $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) --out out/bench/grasp.json
 
@@ -92,6 +95,10 @@ bench-places: venv ## recognise simulated places in other light; writes out/benc
 
 bench-regions: venv ## sliding windows, region proposals and detectors on 50 photos; writes out/bench/regions.json
 	$(BIN)/perception benchmark regions $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/regions.json
+
+train-navigation-report: venv ## train the navigation policy from three seeds (SEEDS=) and measure all; writes out/bench/navigation_seeds.md
+	$(BIN)/perception train navigation --out out/train/navigation --seeds $(or $(SEEDS),0 1 2)
+	$(BIN)/perception benchmark navigation-seeds out/train/navigation --out out/bench/navigation_seeds.json
 
 bench-simulation: venv ## measure the simulator and its renderers; writes out/bench/simulation.json
 	$(BIN)/perception benchmark simulation --out out/bench/simulation.json

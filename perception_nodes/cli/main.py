@@ -43,6 +43,8 @@ VERBS = {
         'perception_nodes.cli.play',
         'publish a folder of pictures, a video, a live camera or a bag'),
     'record': ('perception_nodes.cli.record', 'write topics to a bag'),
+    'soak': ('perception_nodes.cli.soak', 'run nodes for minutes while everything about them goes '
+             'wrong'),
     'train': ('perception_nodes.cli.train', 'train a network on a data set'),
     'view': ('perception_nodes.cli.view', 'show image topics in a browser'),
     'webcam': ('perception_nodes.cli.webcam', 'camera to detection to browser in one command'),

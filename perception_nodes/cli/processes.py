@@ -91,6 +91,18 @@ class Child:
             raise OSError(self._obituary(f'ended with {_ending(code)}'))
         return True
 
+    def wait_for_end(self, timeout_s: float) -> int:
+        """
+        Wait for it to end, well or not; return its exit code.
+
+        :raises TimeoutError: If it goes on.
+        """
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f'{self.name} goes on; its last lines:\n{self.last_lines()}') \
+                from None
+
     def last_lines(self) -> str:
         """Return the end of what it has written, indented."""
         lines = self._log.read_text(errors='replace').splitlines()[-_LAST_LINES:]
