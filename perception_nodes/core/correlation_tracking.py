@@ -73,7 +73,8 @@ class CorrelationTracker:
 
     :param rgb: (H, W, 3) uint8 image that shows the object.
     :param box_xyxy: (4,) pixels.
-    :raises ValueError: If the box is smaller than 8 pixels or its middle is outside the image.
+    :raises ValueError: If the box is smaller than 8 pixels or larger than the image, or its
+        middle is outside.
     """
 
     def __init__(
@@ -83,11 +84,11 @@ class CorrelationTracker:
         height, width = rgb.shape[:2]
         self._center = (0.5 * (left + right), 0.5 * (top + bottom))
         self._size = (right - left, bottom - top)
-        if not (min(self._size) >= _LEAST_PX and _is_inside(self._center, rgb)):
+        if not (_fits(self._size, rgb) and _is_inside(self._center, rgb)):
             raise ValueError(
                 f'the box of what is to be followed goes from ({left:g}, {top:g}) to ({right:g}, '
-                f'{bottom:g}); it must be {_LEAST_PX:g} pixels wide and high at least, with its '
-                f'middle in the image of {width}x{height}')
+                f'{bottom:g}); it must be {_LEAST_PX:g} pixels wide and high at least, no larger '
+                f'than the image of {width}x{height}, and have its middle in it')
         self.params = params
         self.is_lost = False
         self._lost_for = 0  # images
@@ -142,7 +143,9 @@ class CorrelationTracker:
         if score < least or not _is_inside(peak.center, rgb):
             return None
         self._center = peak.center
-        self._size = (self._size[0] * scale, self._size[1] * scale)
+        size = (self._size[0] * scale, self._size[1] * scale)
+        if _fits(size, rgb):
+            self._size = size
         patch, cut = self._cut(rgb, self._center, 1.0)
         spectrum = self._spectrum(patch)
         for learned, first, new in zip(
@@ -239,6 +242,11 @@ def _vertex(values: npt.NDArray[np.floating], i: int) -> float:
     before, peak, after = (float(values[(i + k) % len(values)]) for k in (-1, 0, 1))
     bend = before - 2.0 * peak + after
     return 0.0 if bend >= 0.0 else 0.5 * (before - after) / bend
+
+
+def _fits(size: tuple[float, float], rgb: npt.NDArray[np.uint8]) -> bool:
+    """Return whether an object of this width and height can be followed in an image."""
+    return min(size) >= _LEAST_PX and size[0] <= rgb.shape[1] and size[1] <= rgb.shape[0]
 
 
 def _is_inside(place: tuple[float, float], rgb: npt.NDArray[np.uint8]) -> bool:

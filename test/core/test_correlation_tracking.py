@@ -23,16 +23,17 @@ def texture(height, width, seed, octaves):
 @pytest.fixture(scope='module')
 def scene():
     """Return a maker of images: an object on a background, and its true box, (1, 4)."""
-    background = texture(HEIGHT, WIDTH, 1, range(5))
+    background = np.pad(
+        texture(HEIGHT, WIDTH, 1, range(5)), ((200, 200), (200, 200), (0, 0)), mode='reflect')
     sprite = texture(90, 72, 2, range(2, 6))
 
     def image(center, *, scale=1.0, gain=1.0):
         width, height = (round(scale * side) for side in OBJECT)
         x, y = round(center[0] - width / 2), round(center[1] - height / 2)
-        large = np.pad(background, ((200, 200), (200, 200), (0, 0)), mode='reflect')
+        large = background.copy()
         large[y + 200:y + 200 + height, x + 200:x + 200 + width] = cv2.resize(
             sprite, (width, height), interpolation=cv2.INTER_AREA)
-        rgb = np.clip(large[200:-200, 200:-200] * gain, 0, 255).astype(np.uint8)
+        rgb = cv2.convertScaleAbs(large[200:-200, 200:-200], alpha=gain)
         return rgb, np.array([[x, y, x + width, y + height]], np.float32)
 
     return image
@@ -123,10 +124,22 @@ def test_an_image_without_anything_has_nothing(scene):
     assert tracker.step(scene((80, 60))[0]) is not None
 
 
-@pytest.mark.parametrize('box', [(10, 10, 15, 40), (150, 100, 190, 160), (30, 40, 20, 60)])
+def test_an_object_that_comes_close_is_no_larger_than_the_image(scene):
+    """It grows until it fills the image, and stays followed."""
+    tracker = started(scene, (80, 60))
+    for n in range(75):
+        target = tracker.step(scene((80, 60), scale=1.02**n)[0])
+    assert target is not None
+    size = target.box_xyxy[2:] - target.box_xyxy[:2]
+    assert (size <= (WIDTH, HEIGHT)).all()
+    assert size[1] > 60
+
+
+@pytest.mark.parametrize('box', [(10, 10, 15, 40), (150, 100, 190, 160), (30, 40, 20, 60),
+                                 (-60, 20, 4e9, 60)])
 def test_a_box_that_shows_nothing_is_refused(scene, box):
-    """Too narrow, its middle outside, and turned around."""
-    with pytest.raises(ValueError, match='8 pixels wide and high at least, with its middle'):
+    """Too narrow, its middle outside, turned around, and larger than any memory."""
+    with pytest.raises(ValueError, match='8 pixels wide and high at least, no larger than'):
         CorrelationTracker(scene((80, 60))[0], box, TrackParams())
 
 
