@@ -31,7 +31,7 @@ _MOST_SCORED = 64  # of a frame
 _LEAST_OF_ONE = 8  # of an object, however many objects there are
 # candidates nearer than both to a better one are left to the geometry
 _SAME_PLACE_M, _SAME_TURN_COS = 0.006, math.cos(math.radians(15.0))
-_GRID_M = 0.008  # between the cascade's rectangles
+_GRID_M, _TURNS = 0.01, 12  # between the cascade's rectangles, and turns in half a circle
 _OPENINGS = (0.4, 0.6, 0.8, 1.0)  # shares of the largest opening that it tries
 _MOST_FINE = 100  # rectangles that its large network looks at
 _MOST_SUMMITS = 50
@@ -103,7 +103,7 @@ class OnnxGraspCascade:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Judge rectangles on a grid twice; see ``GraspFinder``."""
         openings_m = np.array(_OPENINGS, np.float32) * params.max_opening_m
-        rows = every_rectangle(labels, heights.cell_m, _GRID_M, params.directions, openings_m)
+        rows = every_rectangle(labels, heights.cell_m, _GRID_M, _TURNS, openings_m)
         small = self._run(heights, rows, 'small')
         rows = rows[np.argsort(-small, kind='stable')[:_MOST_FINE]]
         set_tips(heights, labels, rows, _fingers(params))

@@ -7,11 +7,13 @@ attempted, cleared is lifted of all objects.
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from functools import partial
 import logging
 from pathlib import Path
 import time
 
 import numpy as np
+from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.cli.arguments import count
 from perception_nodes.core.grasping import GraspParams, GraspPlanner, warm_up
 from perception_nodes.core.protocols import GraspProposer
@@ -26,8 +28,10 @@ log = logging.getLogger(__name__)
 KINDS = {'packed': False, 'pile': True}
 # what begins the names of the figures, and what is measured; the first is the default planner
 PROPOSERS: dict[str, Callable[[GraspParams], GraspProposer]] = {
-    '': GraspPlanner,
+    '': partial(make_planner, model='grasp_scorer'),
     'geometry_': GraspPlanner,
+    'cascade_': partial(make_planner, model='grasp_cascade'),
+    'generative_': partial(make_planner, model='grasp_generative'),
 }
 
 
@@ -52,9 +56,8 @@ def run(arguments: Namespace) -> int:
     values: dict[str, float] = {'rounds': arguments.rounds}
     cpu_ms: list[float] = []
     for kind in KINDS:
-        # two names for one planner are one measurement
-        by_maker = {make: played(make(params), kind, seeds) for make in PROPOSERS.values()}
-        rounds = {prefix: by_maker[make] for prefix, make in PROPOSERS.items()}
+        rounds = {prefix: played(make(params), kind, seeds, prefix.rstrip('_') or 'default')
+                  for prefix, make in PROPOSERS.items()}
         values |= shares(rounds, kind, arguments.seed)
         cpu_ms += [ms for r in rounds[''] for ms in r.plan_cpu_ms]
     values |= {'plan_cpu_ms': float(np.median(cpu_ms)), **percentiles('plan_cpu_ms', cpu_ms)}
@@ -66,21 +69,22 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def played(proposer: GraspProposer, kind: str, seeds: range) -> list[Round]:
+def played(proposer: GraspProposer, kind: str, seeds: range, name: str) -> list[Round]:
     """Let a proposer clear the scenes of some seeds."""
     sim = make_simulator()
     try:
         return [clear(sim, proposer, seed, pile=KINDS[kind], split='test',
                       families=HELD_OUT_FAMILIES)
-                for seed in tqdm(seeds, f'{type(proposer).__name__}, {kind}', unit='round',
-                                 disable=None)]
+                for seed in tqdm(seeds, f'{name}, {kind}', unit='round', disable=None)]
     finally:
         sim.close()
 
 
 def shares(rounds: dict[str, list[Round]], kind: str, seed: int) -> dict[str, float]:
     """
-    Return success and cleared shares with their intervals over rounds.
+    Return success and cleared shares, and the default's gain over the geometry, with intervals.
+
+    Rounds are drawn anew for all proposers together, so that the gain is of paired rounds.
 
     :param rounds: By what begins the names of a proposer's figures; all of the same scenes.
     """
@@ -93,6 +97,9 @@ def shares(rounds: dict[str, list[Round]], kind: str, seed: int) -> dict[str, fl
             lifted, attempted, objects = (weights @ table).tolist()
             values[f'{prefix}{kind}_success'] = lifted / attempted if attempted else float('nan')
             values[f'{prefix}{kind}_cleared'] = lifted / objects if objects else float('nan')
+        for name in (f'{kind}_success', f'{kind}_cleared'):
+            if name in values and f'geometry_{name}' in values:
+                values[f'{name}_gain'] = values[name] - values[f'geometry_{name}']
         return values
 
     return scores_with_intervals(score, np.arange(len(next(iter(tables.values())))), seed)

@@ -55,8 +55,8 @@ class GraspNodeParams(GraspParams):
     """Parameters of the grasp node: the gripper, what judges grasps, and where the camera is."""
 
     model: str = param(
-        '', 'Network that judges or finds grasps, by its name in the manifest; empty: the '
-        'geometry alone.')
+        'grasp_scorer', 'Network that judges or finds grasps, by its name in the manifest; empty: '
+        'the geometry alone.')
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
     target_frame: str = param('', "Frame of the grasps; empty for the camera's.")

@@ -1,6 +1,7 @@
 """Grasp networks as nodes load them: by name, from ONNX files, refused when they are others."""
 
 import hashlib
+import math
 from pathlib import Path
 import sys
 
@@ -18,7 +19,7 @@ pytest.importorskip('mujoco', reason='mujoco is not installed: labels come from 
 pytestmark = pytest.mark.slow
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'training'))
-from labelled_boxes import labelled_box  # noqa: E402
+from labelled_boxes import labelled_box, WIDTH_M  # noqa: E402
 from perception_nodes.backends.networks import grasp as networks  # noqa: E402
 from perception_nodes.training.grasp_export import export_batched  # noqa: E402
 
@@ -74,6 +75,22 @@ def test_any_network_can_be_planned_with(tmp_path, view, name):
         assert np.linalg.norm(pose[:2, 3] - centre[:2]) < 0.08
         assert 0.003 < pose[2, 3] < 0.06
         assert pose[2, 2] == pytest.approx(-1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize('model', ['grasp_scorer', 'grasp_cascade', 'grasp_generative'])
+def test_shipped_networks_hold_a_box_across_its_width(model):
+    """The best grasp is on the box, closes across it and opens wider than it is."""
+    planner = make_planner(GraspParams(), model, device='cpu')
+    for seed in (1, 2, 3):
+        view = labelled_box(np.random.default_rng(seed))
+        found = planner.propose(view.frame, view.context)
+        assert len(found) > 0, found.why_none
+        best = view.map_from_camera @ found.camera_from_grasp[0]
+        middle = view.map_from_grasp[1]
+        off = np.abs((best[:3, 3] - middle[:3, 3]) @ middle[:3, :2])  # along the box, across it
+        assert off[0] < 0.05 and off[1] < 0.012
+        assert abs(best[:3, 1] @ middle[:3, 1]) > math.cos(math.radians(25.0))
+        assert WIDTH_M < found.openings_m[0] <= 0.08 + 1e-6
 
 
 @pytest.mark.parametrize('name', SHAPES)

@@ -54,7 +54,7 @@ def test_every_shipped_model_is_what_the_manifest_says():
     for entry in shipped:
         assert entry.verified_path().stat().st_size == entry.size_bytes <= 10_000_000
     for entry in entries.values():
-        assert entry.class_names
+        assert entry.class_names or entry.task in ('grasping', 'navigation')  # see no pictures
         assert entry.licence and entry.source
         assert entry.url.startswith('https://') or not entry.url
 

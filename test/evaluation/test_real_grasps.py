@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.conversions import decode
 from perception_nodes.core.geometry import deproject, inverse, project, transform_points
-from perception_nodes.core.grasping import GraspParams, GraspPlanner
+from perception_nodes.core.grasping import GraspParams
 from perception_nodes.core.height_map import find_support, smoothed
 from perception_nodes.core.types import RgbdFrame
 from perception_nodes.evaluation.bag import Bag
@@ -41,15 +42,15 @@ def frames(data_dir):
             for stamp, part in parts.items()]
 
 
-@pytest.fixture(scope='module')
-def grasps(frames):
-    """Return the grasps of each frame, and leave their pictures."""
-    planner = GraspPlanner(HAND)
+@pytest.fixture(scope='module', params=['', 'grasp_scorer'])
+def grasps(frames, request):
+    """Return the grasps of each frame, by the geometry alone or scored, and leave pictures."""
+    planner = make_planner(HAND, request.param, device='cpu')
     found = [planner.propose(frame) for frame, _ in frames]
     OUT.mkdir(parents=True, exist_ok=True)
     for number, ((frame, _), some) in enumerate(zip(frames, found, strict=True)):
         drawn = draw_grasps(frame.rgb, some, frame.intrinsics, HAND.finger_depth_m)
-        cv2.imwrite(str(OUT / f'tabletop_{number}.png'), drawn[:, :, ::-1])
+        cv2.imwrite(str(OUT / f'tabletop_{number}{request.param}.png'), drawn[:, :, ::-1])
     return found
 
 
