@@ -81,7 +81,7 @@ def _snapshot(arguments: argparse.Namespace, needs: Sequence[NeedFacts]) -> Snap
     expected_hz = dict(arguments.rate)
     if arguments.bag is not None:
         return bag_snapshot(arguments.bag, needs, expected_hz)
-    # the graph is joined when there is nothing else to complain about
+    # a bag needs no ROS
     from perception_nodes.cli.diagnosis.graph import graph_snapshot
     from perception_nodes.ros.session import Session
     with Session('perception_doctor') as session:

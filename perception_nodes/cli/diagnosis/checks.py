@@ -273,7 +273,7 @@ def transforms(snapshot: Snapshot) -> Findings:
 
 
 def _transform_fix(problem: str, source: str) -> str:
-    if 'is in no' in problem or 'nobody publishes frame' in problem:
+    if 'nobody publishes frame' in problem:
         return 'publish the missing frame (robot_state_publisher, static_transform_publisher)'
     if 'two trees' in problem:
         return 'start the node that connects the two (localisation, odometry, robot description)'
