@@ -129,3 +129,11 @@ def test_other_faults_of_a_runtime_are_not_called_memory(monkeypatch):
     monkeypatch.setattr(onnxruntime_backend, 'load_detector', load)
     with pytest.raises(RuntimeError, match='no kernel image'):
         load_model(find_model(NAME), 'auto')
+
+
+def test_the_doctor_says_what_a_node_would_say(machine):
+    from perception_nodes.cli.diagnosis.machine import device_problem
+    machine(1, [CUDA])
+    assert device_problem('cuda:0') == device_problem('auto') == device_problem('') == ''
+    assert device_problem('cuda:1').startswith(
+        "device is 'cuda:1', but the driver finds only 1 CUDA device(s), counted from 0; check")

@@ -8,6 +8,7 @@ import platform
 import shutil
 from typing import Any
 
+from perception_nodes.backends.runtime_choice import choose_runtime
 from perception_nodes.cli.diagnosis.snapshot import MachineFacts, NeedFacts, Segment
 from perception_nodes.core.manifest import find_model, known_models
 from perception_nodes.evaluation.gpu_record import last_verified
@@ -154,12 +155,7 @@ def device_problem(device: str) -> str:
     """Return why no network can run on a device; empty where one can."""
     if device in ('', 'auto', 'cpu'):
         return ''
-    try:
-        from perception_nodes.backends.torch_runtime import choose_device
-    except ImportError:  # onnxruntime alone; what it finds shows when the node is configured
-        return '' if any(Path('/dev').glob('nvidia[0-9]*')) else (
-            f"device is '{device}', but this machine has no NVIDIA GPU; set device to 'cpu'")
-    return _said_by(lambda: choose_device(device, half_precision=False))
+    return _said_by(lambda: choose_runtime('onnxruntime', device))
 
 
 def frames_wanted(needs: Iterable[NeedFacts]) -> dict[str, float]:
