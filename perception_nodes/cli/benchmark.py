@@ -26,6 +26,9 @@ BENCHMARKS = {
     'navigation': (
         'perception_nodes.cli.benchmark_navigation',
         "how often robots reach goals in BARN's worlds and among people, and what they hit"),
+    'navigation-seeds': (
+        'perception_nodes.cli.benchmark_navigation_seeds',
+        'the policies that trainings from several seeds have left, together'),
     'places': (
         'perception_nodes.cli.benchmark_places',
         'how well simulated places are recognised in other light'),
