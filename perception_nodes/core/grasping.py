@@ -32,7 +32,7 @@ from perception_nodes.core.types import CameraIntrinsics, Detections, GraspCandi
 REASONS = ('usable', 'too_wide', 'not_opposed', 'leaning', 'finger_collision', 'palm_collision',
            'too_shallow')
 _MOST_CANDIDATES = 60_000
-_LEVEL_STEP_M = 0.008
+_LEVEL_STEP_M, _LEVELS = 0.008, 6  # between tips; long fingers are tried at fewer heights
 _OBJECT_STEP_M = 0.02  # in height between neighbouring cells, that divides objects
 _LEAST_CELLS = 6  # of an object
 _MARGIN_M = 0.07  # of the map around objects, where fingers and palm go
@@ -263,8 +263,8 @@ class GraspPlanner:
         table = np.empty((_MOST_CANDIDATES, kernels.COLUMNS), np.float32)
         n = kernels.candidates(
             heights.top_m, heights.upper_m, heights.known, heights.support_m, labels, p.cell_m,
-            hand, p.directions, _LEVEL_STEP_M, max(1, round(0.5 * p.finger_width_m / p.cell_m)),
-            table)
+            hand, p.directions, max(_LEVEL_STEP_M, p.finger_depth_m / _LEVELS),
+            max(1, round(0.5 * p.finger_width_m / p.cell_m)), table)
         plan = GraspPlan(heights, labels, table[:n], np.zeros(n, np.float32), depth_m)
         usable = plan.usable
         plan.scores[usable] = (geometric_scores(plan, usable) if self.scorer is None
