@@ -23,9 +23,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.cli.demo_animation import write_animation
+from perception_nodes.cli.demo_evaluation import evaluate_drive
 from perception_nodes.cli.demo_pictures import DATA_VARIABLE, demo_pictures, DemoPicture
 from perception_nodes.cli.demo_simulation import (
     DETECTOR,
+    DRIVE_PERIOD_MS,
+    drive_pictures,
     simulate,
     simulation_section,
     simulation_values,
@@ -72,7 +76,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
         '--out', type=Path, default=Path('out/demo'), metavar='FOLDER',
-        help='where to write report.html, metrics.json, pictures/, bag/ and simulation_bag/ '
+        help='where to write report.html, metrics.json, pictures/, bags and evaluation/ '
              '(default %(default)s)')
     parser.add_argument(
         '--only', choices=('photos', 'simulation'), help='one part instead of both')
@@ -157,8 +161,10 @@ def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Pag
         return
     bag = out / 'simulation_bag'
     seeing = DetectionParams(model=DETECTOR, manifest=params.manifest, device=params.device)
-    drive = simulate(seeing, bag)
-    values = simulation_values(drive, bag)
+    drive = simulate(seeing, bag, out / 'table_bag')
+    log.info('evaluating the recording')
+    values = simulation_values(drive, bag) | evaluate_drive(
+        bag, drive.parameters, out / 'evaluation')
     page.sections.append(simulation_section(drive, values))
     page.values |= values
     page.n += len(drive.colours)
@@ -169,7 +175,9 @@ def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Pag
         f'{values["simulation_real_time_factor"]:.2f} times real time: '
         f'{_number(values["simulation_frames"], "frame")}, '
         f'{_number(values["collisions"], "collision")}.')
-    page.places.append(f'  drive    {bag}')
+    write_animation(out / 'drive.webp', drive_pictures(drive), DRIVE_PERIOD_MS)
+    page.places += [f'  drive    {bag}, {out / "drive.webp"}',
+                    f'  scores   {out / "evaluation" / "report.html"}']
 
 
 @dataclass
@@ -386,7 +394,9 @@ def _simulation_commands() -> list[tuple[str, str]]:
         ('A simulated robot that waits for your cmd_vel:',
          'ros2 launch perception_nodes simulation.launch.py world:=room seed:=19'),
         ('The recorded drive, played and watched:',
-         'perception play out/demo/simulation_bag --loop &\nperception view')]
+         'perception play out/demo/simulation_bag --loop &\nperception view'),
+        ('The recorded drive, evaluated:',
+         'perception evaluate out/demo/simulation_bag --params out/demo/evaluation/params.yaml')]
 
 
 def _facts(params: DetectionParams) -> list[tuple[str, str]]:

@@ -1,11 +1,11 @@
 """
 The simulated part of ``perception demo``: a robot drives through a room and is recorded.
 
-One process holds the simulator and the nodes that see, map and drive, another the recorder; this
-one sends goals. What the report shows is read back from the bag.
+One process holds the simulator and the nodes that see, map, drive and grasp, another the recorder;
+this one sends goals. What the report shows is read back from the bags.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
@@ -19,6 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.cli import demo_table
+from perception_nodes.cli.demo_table import read_table, record_table, TableLook
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.conversions.decode import (
     class_names_from_msg,
@@ -44,8 +46,6 @@ from perception_nodes.core.share import share_file
 from perception_nodes.core.types import Detections, OccupancyMap
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.report import Legend, Moment, Panel, Section, Step, Tile
-from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, mean_iou
-from perception_nodes.sim.classes import segmented, SEGMENTED_NAMES
 from tqdm import tqdm
 import yaml
 
@@ -69,6 +69,7 @@ _CONTACT = '/simulation/ground_truth/contact'
 _TOPICS = (
     _COLOUR, _DEPTH, _INFO, _DETECTIONS, _LABEL_INFO, _MASK, _MASK_LABEL_INFO, _MAP,
     '/obstacle_map/class_map', _TRUE_DETECTIONS, _TRUE_MASK, _TRUE_LABEL_INFO, _TRUE_ODOM,
+    *(f'/simulation/ground_truth/{name}' for name in ('instances', 'detections_3d', 'map')),
     _CONTACT, '/odom', '/scan', _MAP_SCAN, '/tf', '/tf_static', '/cmd_vel', '/goal_pose', _STATUS,
     '/clock', '/diagnostics')
 _START_TIMEOUT_S, _DRIVE_TIMEOUT_S = 180.0, 480.0
@@ -77,6 +78,7 @@ _MOMENTS = 5
 _FAR_M = 6.0  # far end of the depth scale
 _SMALLEST_PX = 8.0  # true boxes with a shorter side are not drawn
 _ENLARGED = 2  # so that letters are legible
+_ANIMATED, DRIVE_PERIOD_MS = 80, 150  # pictures of the animation
 
 
 def why_not() -> str:
@@ -108,7 +110,9 @@ class Drive:
     true_names: dict[int, str] = field(default_factory=dict)
     map_xy_m: dict[int, tuple[float, float]] = field(default_factory=dict)
     impacts_mps: list[float] = field(default_factory=list)
-    health: dict[str, str] = field(default_factory=dict)  # the detection node's last report
+    health: dict[str, dict[str, str]] = field(default_factory=dict)  # each node's last report
+    parameters: str = ''  # the container's file
+    table: TableLook = field(default_factory=TableLook)
     messages: int = 0
 
     def stamps_ns(self) -> list[int]:
@@ -124,19 +128,22 @@ class Drive:
         return float(np.hypot(*steps.T).sum())
 
 
-def simulate(params: DetectionParams, bag: Path) -> Drive:
+def simulate(params: DetectionParams, bag: Path, table_bag: Path) -> Drive:
     """
-    Let the robot drive, record it, and read it back.
+    Let the robot drive, look at a table, record it, and read it back.
 
     :param params: For the detection node that looks through the robot's camera.
-    :param bag: Folder of the bag to write; an earlier bag there is replaced.
+    :param bag: Folder of the bag of the drive; an earlier bag there is replaced.
+    :param table_bag: Folder of the bag of the look at the table.
     :raises OSError: If a process fails or does not get ready.
     :raises ValueError: If the bag lacks what the report shows.
     """
     from perception_nodes.sim.rendering import chosen_renderer
 
     drive = Drive(chosen_renderer('auto'))
-    _record(params, bag, drive)
+    drive.parameters = _parameters(params, drive.renderer)
+    _record(bag, table_bag, drive)
+    drive.table = read_table(table_bag)
     with Bag(bag) as recorded:
         for message in recorded.messages():
             drive.messages += 1
@@ -147,7 +154,7 @@ def simulate(params: DetectionParams, bag: Path) -> Drive:
     return drive
 
 
-def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
+def _record(bag: Path, table_bag: Path, drive: Drive) -> None:
     from nav_msgs.msg import OccupancyGrid
     from perception_nodes.cli.driver import Driver
     from perception_nodes.ros.session import Session
@@ -158,11 +165,12 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
              'drawing with %s', use_private_graph(), drive.renderer)
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (logs / 'params.yaml').write_text(_parameters(params, drive.renderer))
+        (logs / 'params.yaml').write_text(drive.parameters)
         container = stack.enter_context(Child('the container', [
             'perception_nodes.ros.container', '--ros-args', '--params-file',
-            str(logs / 'params.yaml'), '-r', f'image:={_COLOUR}', '-r', f'depth:={_DEPTH}',
-            '-r', f'camera_info:={_INFO}', '-r', f'mask:={_MASK}',
+            str(logs / 'params.yaml'), '-r', f'grasp:depth:={demo_table.DEPTH}',
+            '-r', f'grasp:camera_info:={demo_table.INFO}', '-r', f'image:={_COLOUR}',
+            '-r', f'depth:={_DEPTH}', '-r', f'camera_info:={_INFO}', '-r', f'mask:={_MASK}',
             '-r', f'label_info:={_MASK_LABEL_INFO}', '-r', f'navigation:scan:={_MAP_SCAN}'],
             logs / 'container'))
         recorder = stack.enter_context(Child('the recorder', [
@@ -180,6 +188,7 @@ def _record(params: DetectionParams, bag: Path, drive: Drive) -> None:
         _watch(driver, [container, recorder])
         time.sleep(_DIAGNOSTICS_S)
         recorder.stop()
+        record_table(session, container, table_bag, logs / 'table_recorder')
         container.stop()
     drive.start_ns = driver.start_ns
     drive.simulated_s, drive.wall_s = driver.simulated_s, driver.wall_s
@@ -210,12 +219,14 @@ def _parameters(params: DetectionParams, renderer: str) -> str:
     blocks = {
         '/**': {'use_sim_time': True},
         'perception_container': {
-            'nodes': ['simulation', 'detection', 'segmentation', 'obstacle_map', 'navigation']},
+            'nodes': ['simulation', 'detection', 'segmentation', 'obstacle_map', 'navigation',
+                      'grasp']},
         'simulation': {'world': WORLD, 'seed': SEED, 'renderer': renderer},
-        'detection': _changed(params),
+        'detection': {**_changed(params), 'track': True},
         'segmentation': {'model': SEGMENTER, 'manifest': params.manifest, 'device': params.device},
         'obstacle_map': {'use_mask': True, 'use_scan': True},
-        'navigation': robot['navigation']['ros__parameters']}
+        'navigation': robot['navigation']['ros__parameters'],
+        'grasp': {'autostart': False}}
     return yaml.safe_dump(
         {name: {'ros__parameters': block} for name, block in blocks.items() if block})
 
@@ -236,8 +247,9 @@ def _take(drive: Drive, topic: str, msg: Any) -> None:
         drive.true_names = class_names_from_msg(msg)
     elif topic == '/diagnostics':
         for status in msg.status:
-            if status.name.lstrip('/').startswith('detection'):
-                drive.health = {value.key: value.value for value in status.values}
+            values = {value.key: value.value for value in status.values if value.value}
+            if 'age_p95_ms' in values:
+                drive.health[status.name.lstrip('/').partition(':')[0]] = values
     elif topic == _CONTACT:
         drive.impacts_mps.append(msg.vector.x)
     elif topic == _TRUE_ODOM:
@@ -263,7 +275,6 @@ def _take_picture(drive: Drive, topic: str, msg: Any) -> None:
 
 def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
     """Return the figures of the drive for metrics.json."""
-    health = {name: value for name, value in drive.health.items() if value}
     return {
         'simulation_real_time_factor': drive.simulated_s / max(drive.wall_s, 1e-9),
         'simulation_frames': len(drive.colours),
@@ -273,26 +284,26 @@ def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
         'collisions': len(drive.impacts_mps),
         'simulation_distance_m': drive.distance_m(),
         'simulation_drive_s': drive.simulated_s,
-        'simulation_age_p50_ms': float(health.get('age_p50_ms', 'nan')),
-        'simulation_age_p95_ms': float(health.get('age_p95_ms', 'nan')),
-        'simulation_dropped': sum(
-            int(n) for name, n in health.items() if name.startswith('dropped_')),
         'simulation_detections': sum(map(len, drive.found.values())),
-        'simulation_segmentation_mIoU': _mean_iou(drive),
+        'grasp_candidates': drive.table.candidates,
         'simulation_true_objects': sum(map(len, drive.true.values())),
         'simulation_bag_messages': drive.messages,
         'simulation_bag_bytes': sum(file.stat().st_size for file in bag.iterdir()),
         'simulation_renderer': drive.renderer,
         'simulation_seed': SEED,
+        **_health(drive),
     }
 
 
-def _mean_iou(drive: Drive) -> float:
-    """Return how well the masks of the drive agree with the true ones."""
-    confusion = sum(
-        confusion_matrix(segmented(true), drive.masks[stamp_ns], list(SEGMENTED_NAMES))
-        for stamp_ns, true in drive.true_masks.items() if stamp_ns in drive.masks)
-    return mean_iou(np.asarray(confusion))
+def _health(drive: Drive) -> dict[str, float]:
+    """Return age and drops of every node."""
+    values: dict[str, float] = {}
+    for node, health in drive.health.items():
+        values |= {f'age_{rank}_ms_{node}': float(health.get(f'age_{rank}_ms', 'nan'))
+                   for rank in ('p50', 'p95')}
+        values[f'dropped_{node}'] = sum(
+            int(n) for name, n in health.items() if name.startswith('dropped_'))
+    return values
 
 
 def skipped_section(reason: str) -> Section:
@@ -317,8 +328,10 @@ def simulation_section(drive: Drive, values: dict[str, Any]) -> Section:
             Step(f'detection ({DETECTOR})', _DETECTIONS),
             Step(f'segmentation ({SEGMENTER})', _MASK),
             Step('obstacle map', f'{_MAP}, {_MAP_SCAN}'),
+            Step('grasp', 'on the table camera, after the drive'),
             Step('recorder', f'simulation_bag/, {values["simulation_bag_messages"]} messages, '
-                             f'{values["simulation_bag_bytes"] / 1e6:.1f} MB')],
+                             f'{values["simulation_bag_bytes"] / 1e6:.1f} MB'),
+            Step('evaluation', 'evaluation/report.html')],
         tiles=[
             Tile(f'{values["simulation_real_time_factor"]:.2f} ×', 'real time',
                  f'over {values["simulation_drive_s"]:.0f} simulated s; 1.00 is asked for'),
@@ -329,20 +342,21 @@ def simulation_section(drive: Drive, values: dict[str, Any]) -> Section:
             Tile(f'{values["simulation_distance_m"]:.1f} m', 'driven',
                  'no collision' if not collisions else
                  f'{collisions} collision{"s" if collisions > 1 else ""}'),
-            Tile(f'{_rounded(values["simulation_age_p50_ms"])} ms', 'median age',
-                 f'p95 {_rounded(values["simulation_age_p95_ms"])} ms'),
-            Tile(f'{values["simulation_segmentation_mIoU"]:.2f}', 'mIoU',
-                 'of the masks, over the drive'),
-            Tile(str(values['simulation_dropped']), 'frames dropped', 'a newer one was there')],
-        moments=list(_moments(drive)),
+            Tile(f'{_figure(values, "age_p50_ms_detection"):.0f} ms', 'median age',
+                 f'of detections; p95 {_figure(values, "age_p95_ms_detection"):.0f} ms'),
+            Tile(f'{_figure(values, "detection_AP50"):.2f}', 'AP50', 'of the boxes of the drive'),
+            Tile(f'{_figure(values, "segmentation_mIoU"):.2f}', 'mIoU', 'of its masks'),
+            Tile(f'{_figure(values, "map_f1"):.2f}', 'F1', 'of its obstacle map'),
+            Tile(str(values['grasp_candidates']), 'grasps', 'on the table, in the median')],
+        moments=[*_moments(drive), *filter(None, [drive.table.moment()])],
         legends=_legends(drive))
 
 
 _RENDERERS = {'egl': 'OpenGL', 'rays': 'ray camera'}
 
 
-def _rounded(value: float) -> str:
-    return f'{value:.0f}' if math.isfinite(value) else '–'
+def _figure(values: Mapping[str, Any], name: str) -> float:
+    return float(values.get(name, math.nan))
 
 
 def _chosen(drive: Drive) -> Iterator[int]:
@@ -369,6 +383,20 @@ def _moments(drive: Drive) -> Iterator[Moment]:
                 rgb, _stretched(drive.masks[stamp_ns], rgb), drive.mask_names)),
             Panel('obstacle map', 'seen from above, the robot in the middle',
                   _drawn_map(drive.maps[stamp_ns], rgb.shape[0]))])
+
+
+def drive_pictures(drive: Drive) -> list[Pixels]:
+    """Return (240, 800, 3) pictures for an animation: boxes, classes and map side by side."""
+    stamps = drive.stamps_ns()
+    shown = stamps[::max(1, len(stamps) // _ANIMATED)]
+    pictures = []
+    for stamp_ns in shown:
+        rgb = drive.colours[stamp_ns]
+        panels = [draw_detections(rgb, drive.found[stamp_ns], drive.class_names),
+                  draw_mask(rgb, drive.masks[stamp_ns], drive.mask_names),
+                  _drawn_map(drive.maps[stamp_ns], rgb.shape[0])]
+        pictures.append(np.concatenate(panels, axis=1))
+    return pictures
 
 
 def _drawn_map(grid: OccupancyMap, size_px: int) -> Pixels:

@@ -29,9 +29,18 @@ def test_a_drive_is_recorded_and_shown(tmp_path, monkeypatch, capsys):
     assert 2.2 < metrics['simulation_distance_m'] < 5.0  # of 2.75 m
     assert 0.0 < metrics['simulation_real_time_factor'] < 1.1
     page = (tmp_path / 'report.html').read_text()
-    assert page.count('class="moment') == 5
+    assert page.count('class="moment') == 6
     assert 'on a real camera the nodes refuse them' in page
-    assert metrics['simulation_segmentation_mIoU'] > 0.3  # of one view, mostly; 0.05 untrained
+    assert metrics['segmentation_mIoU'] > 0.3  # of one view, mostly; 0.05 untrained
+    assert metrics['detection_AP50'] > 0.3
+    assert metrics['map_f1'] > 0.5
+    assert metrics['grasp_candidates'] > 0
+    assert len(metrics['lockstep_hash']) == 64
+    for node in ('detection', 'segmentation', 'obstacle_map', 'grasp'):
+        assert metrics[f'age_p95_ms_{node}'] > 0.0, node
+        assert metrics[f'dropped_{node}'] >= 0, node
+    assert (tmp_path / 'drive.webp').stat().st_size > 10_000
+    assert 'detection' in (tmp_path / 'evaluation' / 'report.html').read_text()
     assert 'What was seen' not in page
     assert 'A simulated robot reached 1 of 1 goal' in capsys.readouterr().out
 
