@@ -386,7 +386,7 @@ def _moments(drive: Drive) -> Iterator[Moment]:
 
 
 def drive_pictures(drive: Drive) -> list[Pixels]:
-    """Return (240, 800, 3) pictures for an animation: boxes, classes and map side by side."""
+    """Return (H, W, 3) pictures for an animation: boxes, classes and map side by side."""
     stamps = drive.stamps_ns()
     shown = stamps[::max(1, len(stamps) // _ANIMATED)]
     pictures = []
