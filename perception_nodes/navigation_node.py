@@ -57,8 +57,8 @@ class NavigationNodeParams(GoalDriverParams):
     """Parameters of the navigation node."""
 
     policy: str = param(
-        'dwa', "Who decides where to drive: 'dwa', the dynamic window on the newest scan, or "
-        "'model', the learned policy that the parameter model names.", choices=('dwa', 'model'))
+        'model', "Who decides where to drive: 'model', the learned policy that the parameter model "
+        "names, or 'dwa', the dynamic window on the newest scan.", choices=('model', 'dwa'))
     model: str = param('navigation_policy', "Name of a policy in the manifest, for 'model'.")
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
@@ -105,7 +105,8 @@ class NavigationNode(ManagedNode[NavigationNodeParams, GoalDriver]):
         if self.params.policy == 'dwa':
             return DynamicWindow()
         p = self.params
-        policy = load_model(find_model(p.model, 'navigation', p.manifest))
+        # so small that no device is faster than the CPU
+        policy = load_model(find_model(p.model, 'navigation', p.manifest), 'cpu')
         policy.check(p)
         if p.decision_ms != policy.period_ms:
             raise ValueError(
