@@ -57,8 +57,8 @@ class NavigationNodeParams(GoalDriverParams):
     """Parameters of the navigation node."""
 
     policy: str = param(
-        'model', "Who decides where to drive: 'model', the learned policy that the parameter model "
-        "names, or 'dwa', the dynamic window on the newest scan.", choices=('model', 'dwa'))
+        'model', "Who decides where to drive: 'model', the learned policy that model names, or "
+        "'dwa', the dynamic window on the newest scan.", choices=('model', 'dwa'))
     model: str = param('navigation_policy', "Name of a policy in the manifest, for 'model'.")
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
