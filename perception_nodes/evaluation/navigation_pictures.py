@@ -13,7 +13,9 @@ _PIXELS_PER_M = 24
 _COLUMNS = 8
 _MOST_WORLDS = 16
 _WALL, _PERSON, _GOAL = (60, 60, 60), (200, 120, 220), (60, 170, 60)
-_COLOURS = ((200, 90, 20), (20, 110, 220), (150, 150, 150), (160, 40, 160))  # BGR, one a policy
+# BGR, one a policy
+_COLOURS = ((200, 90, 20), (20, 110, 220), (150, 150, 150), (160, 40, 160), (60, 150, 60),
+            (30, 190, 220))
 _HIT = (0, 0, 230)
 
 
@@ -41,8 +43,8 @@ def write_trajectories(
         rows.append(np.concatenate(tiles, axis=1))
     picture = np.concatenate(rows)
     for k, name in enumerate(drives):
-        cv2.putText(picture, name.rstrip('_'), (4, height - 6 - 14 * k), cv2.FONT_HERSHEY_SIMPLEX,
-                    0.42, _COLOURS[k % len(_COLOURS)], 1, cv2.LINE_AA)
+        cv2.putText(picture, name.rstrip('_') or 'learned', (4, height - 6 - 14 * k),
+                    cv2.FONT_HERSHEY_SIMPLEX, 0.42, _COLOURS[k % len(_COLOURS)], 1, cv2.LINE_AA)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), picture):
         raise OSError(f'{path} could not be written')
