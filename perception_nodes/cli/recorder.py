@@ -115,6 +115,8 @@ class Recorder:
             message = message_class(type_name)
             if self._concealer is not None:
                 self._concealer.check(type_name, message)
+            # before the bag knows the topic: an interrupt may come between the two
+            self.types[name] = type_name
             if known is None:
                 offered = [_recorded_qos(publisher) for publisher in publishers]
                 self._thread.submit(self._writer.add_topic, name, type_name, offered).result()
@@ -127,7 +129,6 @@ class Recorder:
             return
         if known is not None:
             self._session.unsubscribe(known)
-        self.types[name] = type_name
         self._subscriptions[name] = self._node.create_subscription(
             message, name, partial(self._receive, name), qos, raw=True)
         log.info('recording %s [%s]', name, type_name)

@@ -141,7 +141,7 @@ class _Soak(ExitStack):
             self._victim = self.enter_context(self._child('victim', 'detection_node'))
         self._recorder = self.enter_context(self._new_recorder())
         await_nodes(self._session, self._children(),
-                    lambda: len(self._newest) == len(outputs), _READY_S)
+                    lambda: len(self._newest) == len(outputs) and self._is_recording(), _READY_S)
 
     def work(self, duration_s: float) -> None:
         """Let one fault after the other happen, again and again until the time is over."""
@@ -196,7 +196,7 @@ class _Soak(ExitStack):
 
     def complaints(self) -> list[str]:
         """Return what is not as it should be."""
-        found = [f'no result of {topics} within {_PATIENCE_S:g} s' for topics in self._lost]
+        found = [f'nothing of {topics} within {_PATIENCE_S:g} s' for topics in self._lost]
         slope = self._memory_lines()['own'][0]
         if self._watched_s >= _JUDGED_S and slope > _FLAT_MB_PER_MIN:
             found.append(f'the container grows by {slope:.1f} MB a minute')
@@ -233,6 +233,10 @@ class _Soak(ExitStack):
             'perception_nodes.cli', 'record', str(self._bag), '--topics', *_RECORDED],
             self._folder / 'recorder.log')
 
+    def _is_recording(self) -> bool:
+        """Return whether the recorder has begun: before, it cannot be stopped in good order."""
+        return any(self._bag.glob('*.mcap'))
+
     def _note(self, topic: str, msg: Any) -> None:
         from perception_nodes.conversions.decode import stamp_ns_from_msg
         self._results[topic] += 1
@@ -266,8 +270,9 @@ class _Soak(ExitStack):
 
         def missing() -> list[str]:
             # after a jump back, old results have stamps of the future
-            return [topic for topic, (stamp_ns, came_s) in self._newest.items()
+            late = [topic for topic, (stamp_ns, came_s) in self._newest.items()
                     if came_s < end_s or not end_ns <= stamp_ns <= self._robot.now_ns()]
+            return late if self._is_recording() else [*late, 'the recorder']
 
         while missing():
             if time.monotonic() - end_s > _PATIENCE_S:
