@@ -41,6 +41,7 @@ def import_all(package: str, forbidden: str, endings: str = '') -> subprocess.Co
         capture_output=True, text=True)
 
 
+@pytest.mark.timeout(600)  # importing torch on a machine that is busy
 @pytest.mark.parametrize('package', [
     'perception_nodes.core', 'perception_nodes.conversions.decode',
     pytest.param('perception_nodes.backends', marks=pytest.mark.slow),

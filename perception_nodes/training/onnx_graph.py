@@ -92,9 +92,11 @@ def _with_constants(file: Path) -> Any:
         model = onnx.load(str(folded))
     finally:
         folded.unlink(missing_ok=True)
-    standard = [opset for opset in model.opset_import if opset.domain in ('', 'ai.onnx')]
+    # onnxruntime names every set of operations that it knows
+    used = {node.domain for node in model.graph.node} | {'', 'ai.onnx'}
+    named = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
-    model.opset_import.extend(standard)
+    model.opset_import.extend(named)
     return model
 
 
