@@ -18,7 +18,6 @@ from perception_nodes.evaluation.bag import Bag, RawMessage
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, TRANSFORMS = 'sensor_msgs/msg/CameraInfo', 'tf2_msgs/msg/TFMessage'
-_TF, _TF_STATIC = '/tf', '/tf_static'
 JUMP_BACK_NS = 500_000_000  # a stamp so far before the last one is a jump of time
 _PENDING = 10  # colour images that wait for their depth
 _AHEAD_NS = 1_000_000_000  # how much later a transform may have been recorded than its frame

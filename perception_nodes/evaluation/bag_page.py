@@ -12,7 +12,7 @@ from perception_nodes.evaluation.model_page import (
     PLOT_WIDTH,
     Table,
 )
-from perception_nodes.evaluation.report import Legend, Moment, template, Tile
+from perception_nodes.evaluation.report import Legend, Moment, template
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,6 @@ class PageSection:
 
     title: str
     note: str = ''
-    tiles: Sequence[Tile] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     confusion: ConfusionTable | None = None
@@ -36,7 +35,7 @@ class PageSection:
     ) -> 'PageSection':
         """Return a section that shows everything known about one model's answers."""
         return cls(
-            title, note, (), evaluation.tables, evaluation.charts, evaluation.confusion,
+            title, note, evaluation.tables, evaluation.charts, evaluation.confusion,
             evaluation.worst, moments_note=evaluation.worst_note, legends=legends)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from perception_nodes.cli.main import main
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # the first test compiles and imports for all others
+
 NAMES = {3: 'table', 4: 'chair'}
 TRUTH = '/simulation/ground_truth'
 STAMPS_NS = [1_000_000_000 + n * 100_000_000 for n in range(10)]
