@@ -90,8 +90,8 @@ def test_a_gabled_block_is_held_along_its_ridge():
     """Both slopes are too steep to hold; the gables are upright, however low the roof there."""
     roof = [(0.0, 0.0, 0.0, 0.06, 0.068 - 0.008 * step, 0.06 + 0.006 * step) for step in range(8)]
     depth_m, pose = table_with(roof)
-    found = propose(depth_m, pose)
-    assert len(found) > 0
+    found = propose(depth_m, pose, GraspParams(finger_depth_m=0.03))
+    assert len(found) > 2
     best = pose @ found.camera_from_grasp[0]
     assert abs(best[0, 1]) > math.cos(math.radians(12))  # it closes along x, as the ridge runs
 
