@@ -74,7 +74,8 @@ class GraspNode(InferenceNode[GraspNodeParams, GraspPlanner]):
         if self.params.use_detections:
             self.pair_frames_with(Detection2DArray, 'detections')
         warm_up(self.params)
-        return make_planner(self.params, self.params.model, self.params.manifest)
+        p = self.params
+        return make_planner(p, p.model, p.manifest, fallback_model=p.fallback_model)
 
     def extra_inputs(self) -> frozenset[str]:
         """Say that depth is what this node works on; transforms where a frame is named."""

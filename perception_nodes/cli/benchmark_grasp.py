@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 KINDS = {'packed': False, 'pile': True}
 # what begins the names of the figures, and what is measured; the first is the default planner
 PROPOSERS: dict[str, Callable[[GraspParams], GraspProposer]] = {
-    '': partial(make_planner, model='grasp_scorer'),
+    '': partial(make_planner, model='grasp_scorer', fallback_model='grasp_cascade'),
     'geometry_': GraspPlanner,
     'cascade_': partial(make_planner, model='grasp_cascade'),
     'generative_': partial(make_planner, model='grasp_generative'),

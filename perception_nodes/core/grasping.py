@@ -158,13 +158,16 @@ class GraspPlanner:
 
     :param scorer: Judges usable candidates; None keeps the score of the geometry.
     :param finder: Finds and judges candidates in the place of both.
+    :param fallback: The same, where nothing was found.
     """
 
     def __init__(self, params: GraspParams, scorer: GraspScorer | None = None,
-                 finder: GraspFinder | None = None) -> None:
+                 finder: GraspFinder | None = None,
+                 fallback: GraspFinder | None = None) -> None:
         self.params = params
         self.scorer = scorer
         self.finder = finder
+        self.fallback = fallback
 
     def propose(
         self, frame: RgbdFrame, context: GraspContext = GraspContext(),  # noqa: B008
@@ -190,9 +193,9 @@ class GraspPlanner:
         self, frame: RgbdFrame, context: GraspContext = GraspContext()  # noqa: B008
     ) -> list[GraspPlan]:
         """
-        Look for grasps, from above and, where nothing is found there, by leaning approaches.
+        Look for grasps, from above and, where nothing is found there, by other ways there are.
 
-        :return: One plan for each direction that was tried.
+        :return: One plan for each direction that was tried, and one of the fallback.
         :raises NoSupportError: If there is nothing to plan on, saying why.
         :raises ValueError: If the frame lacks depth or intrinsics, or their sizes differ.
         """
@@ -206,6 +209,10 @@ class GraspPlanner:
             plans += [
                 self._plan(clean, frame.intrinsics, support, camera_from_map, context)
                 for camera_from_map in self._leaning_approaches(support)]
+        if self.fallback is not None and not any(len(plan.usable) for plan in plans):
+            top = plans[0]
+            plans.append(GraspPlan(top.heights, top.labels, *self.fallback.find(
+                top.heights, top.labels, self.params), top.depth_m))
         return plans
 
     def _best(

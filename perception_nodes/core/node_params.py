@@ -57,6 +57,8 @@ class GraspNodeParams(GraspParams):
     model: str = param(
         'grasp_scorer', 'Network that judges or finds grasps, by its name in the manifest; empty: '
         'the geometry alone.')
+    fallback_model: str = param(
+        'grasp_cascade', 'Network that finds grasps where there are none otherwise; empty: none.')
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
     target_frame: str = param('', "Frame of the grasps; empty for the camera's.")

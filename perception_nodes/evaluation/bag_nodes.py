@@ -303,7 +303,8 @@ class GraspRun(_Stateless):
         super().__init__(setup, surroundings)
         p = setup.params
         assert isinstance(p, GraspNodeParams)
-        self._params, self._core = p, make_planner(p, p.model, p.manifest)
+        self._params = p
+        self._core = make_planner(p, p.model, p.manifest, fallback_model=p.fallback_model)
         self.needs = frozenset(
             {'depth', 'camera_info'} | ({'detections'} if p.use_detections else set()))
         grasping.warm_up(p)

@@ -139,6 +139,11 @@ def test_a_model_for_another_task_is_refused():
         make_planner(GraspParams(), 'sim_scene_detector')
 
 
+def test_a_scorer_is_no_fallback():
+    with pytest.raises(ValueError, match='name one that finds them'):
+        make_planner(GraspParams(), device='cpu', fallback_model='grasp_scorer')
+
+
 def test_summits_are_the_highest_of_their_neighbourhood():
     quality = np.zeros((20, 30), np.float32)
     quality[4, 5], quality[4, 6], quality[15, 20] = 3.0, 2.0, 1.0

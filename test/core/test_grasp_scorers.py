@@ -1,6 +1,7 @@
 """A planner asks its scorer about its candidates, of which a scorer sees the surroundings."""
 
 import numpy as np
+from perception_nodes.core import grasp_kernels as kernels
 from perception_nodes.core.grasp_patches import FEATURES, GEOMETRY, scorer_inputs
 from perception_nodes.core.grasping import GraspParams, GraspPlanner
 import pytest
@@ -8,6 +9,7 @@ from test_grasping import context_of, frame_of, table_with
 
 pytestmark = pytest.mark.timeout(600)  # the first plan compiles for long on a busy machine
 
+WIDE = (0.0, 0.0, 0.0, 0.15, 0.11, 0.06)
 EASY = (0.0, 0.0, 0.0, 0.12, 0.04, 0.06)
 
 
@@ -33,6 +35,38 @@ def test_candidates_are_ordered_by_the_scorer():
     found = propose(EASY, scorer)
     assert scorer.asked >= len(found) > 0
     np.testing.assert_allclose(found.scores, 0.2)
+
+
+class Middle:
+    """Finds one grasp, across the y axis in the middle of each object."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def find(self, heights, labels, params):
+        self.asked += 1
+        rows = np.zeros((int(labels.max()), kernels.COLUMNS), np.float32)
+        for number, row in enumerate(rows, start=1):
+            i, j = np.nonzero(labels == number)
+            row[[kernels.X, kernels.Y, kernels.TIP]] = j.mean() + 0.5, i.mean() + 0.5, 0.01
+            row[[kernels.OPENING, kernels.OBJECT]] = params.max_opening_m, number
+        return rows, np.full(len(rows), 0.4, np.float32)
+
+
+def test_a_fallback_is_asked_only_where_nothing_was_found():
+    """The geometry alone finds nothing on the wide box; on the other it needs no help."""
+    for box, asked in ((WIDE, 1), (EASY, 0)):
+        depth_m, pose = table_with([box])
+        frame, context = frame_of(depth_m), context_of(pose)
+        alone = GraspPlanner(GraspParams()).propose(frame, context)
+        helper = Middle()
+        found = GraspPlanner(GraspParams(), fallback=helper).propose(frame, context)
+        assert (helper.asked, len(alone) == 0) == (asked, asked == 1)
+        assert len(found) > 0
+        if asked:
+            np.testing.assert_allclose(found.scores, 0.4)
+            place = (pose @ found.camera_from_grasp[0])[:3, 3]
+            np.testing.assert_allclose(place, (0.0, 0.0, 0.01), atol=0.005)
 
 
 def test_nothing_is_asked_where_nothing_stands():
