@@ -13,6 +13,7 @@ from perception_nodes.backends.registry import load_model  # noqa: E402
 from perception_nodes.cli.main import main  # noqa: E402
 from perception_nodes.core.manifest import find_model  # noqa: E402
 from perception_nodes.core.navigation import NavigationParams  # noqa: E402
+from perception_nodes.training import navigation  # noqa: E402
 from perception_nodes.training.navigation import (  # noqa: E402
     fit_policy,
     NavigationTraining,
@@ -28,12 +29,18 @@ from perception_nodes.training.navigation_robots import (  # noqa: E402
     TrainingRobots,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROBOT = NavigationParams()
 SMALL = NavigationTraining(
     steps=8 * CHUNK * 4, robots=8, rollout=CHUNK, worlds=1, validations=2, validation_worlds=3,
     device='cpu')
+
+
+@pytest.fixture(autouse=True)
+def short_validations(monkeypatch):
+    """Let no robot that has learned nothing stand about for a minute."""
+    monkeypatch.setattr(navigation, '_VALIDATION_LONGEST_S', 3.0)
 
 
 @pytest.fixture(scope='module')
