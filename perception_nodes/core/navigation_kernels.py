@@ -19,7 +19,9 @@ _SLACK = 1e-4  # metres by which rounding may bring it nearer to what is within 
 _FRACTIONS = np.array([1.0, 0.8, 0.6, 0.4, 0.2])  # of both speeds: slower on the same arc
 _REMEMBERED_M = 2.5  # around base_link
 _CELL_M = 0.05
-_NEARER_M = 0.005  # than what the newest scan shows beside it: an edge that this scan has missed
+# a remembered point counts if it is so much nearer than those of the newest scan beside it: where
+# these are few, an edge may have been missed; where they are many, it was noise
+_NEARER_M, _FEW, _NOISE_M = 0.005, 3, 0.06
 _CELLS = 2 * int(_REMEMBERED_M / _CELL_M) + 2
 
 
@@ -96,7 +98,8 @@ def remember(points, n, pose, now, longest, memory, count):  # type: ignore[no-u
         come first.
     """
     c, s = np.cos(pose[2]), np.sin(pose[2])
-    seen = np.full((_CELLS, _CELLS), np.inf)  # how near the points are that lie around a cell
+    # how near the points are that lie around a cell, and how many
+    seen, crowd = np.full((_CELLS, _CELLS), np.inf), np.zeros((_CELLS, _CELLS), np.int64)
     for i in range(n):
         x, y = points[i, 0], points[i, 1]
         column, row = int((x + _REMEMBERED_M) / _CELL_M), int((y + _REMEMBERED_M) / _CELL_M)
@@ -105,6 +108,7 @@ def remember(points, n, pose, now, longest, memory, count):  # type: ignore[no-u
             for k in range(row - 1, row + 2):
                 for j in range(column - 1, column + 2):
                     seen[k, j] = min(seen[k, j], distance)
+                    crowd[k, j] += 1
     kept = 0
     for i in range(count):
         dx, dy = memory[i, 0] - pose[0], memory[i, 1] - pose[1]
@@ -113,7 +117,8 @@ def remember(points, n, pose, now, longest, memory, count):  # type: ignore[no-u
         if not (0.0 <= age <= longest and distance < _REMEMBERED_M):
             continue
         row, column = int((y + _REMEMBERED_M) / _CELL_M), int((x + _REMEMBERED_M) / _CELL_M)
-        if distance < seen[row, column] - _NEARER_M:
+        nearer = _NEARER_M if crowd[row, column] <= _FEW else _NOISE_M
+        if distance < seen[row, column] - nearer:
             memory[kept] = memory[i]
             kept += 1
     filled = kept
