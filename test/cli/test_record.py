@@ -103,13 +103,15 @@ def test_a_publisher_that_offers_less_is_followed(run, session, publish, tmp_pat
     time.sleep(1.0)
     second = session.node.create_publisher(String, '/words', qos_profile_sensor_data)
     assert session.wait_for(second.get_subscription_count, 15.0)
-    time.sleep(0.3)
-    second.publish(String(data='best effort'))
-    time.sleep(0.3)
+    for _ in range(20):  # the recorder may learn of the match later, and nothing is sent again
+        second.publish(String(data='best effort'))
+        time.sleep(0.1)
     verb.interrupt(signal.SIGTERM)
     verb.finish()
     with Bag(tmp_path / 'bag') as bag:
-        assert [m.content.data for m in bag.messages()] == ['reliable', 'best effort']
+        first, *others = [m.content.data for m in bag.messages()]
+    assert first == 'reliable'
+    assert others and set(others) == {'best effort'}
 
 
 def test_nothing_received_is_said(run, tmp_path):
