@@ -7,7 +7,7 @@ under the names of the node's topics.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,6 @@ from perception_nodes.core.types import (
     RgbdFrame,
 )
 from perception_nodes.evaluation.parameter_sets import NodeSetup
-
-M = TypeVar('M')
 
 
 @dataclass(frozen=True, eq=False)
