@@ -303,7 +303,7 @@ def test_the_list_says_what_is_here(server, folder, fetch):
     mine, = (line.split() for line in lines if line.startswith('mine '))
     assert mine == ['mine', 'detection', 'torchvision', 'real', 'to', 'fetch', 'MIT']
     default, = (line for line in lines if line.startswith('coco_ssdlite_mobilenet_v2 '))
-    assert '9.2 MB' in default and ' here ' in default
+    assert '9.1 MB' in default and ' here ' in default
     assert lines[-1] == f'fetched weights are kept in {folder}'
     fetch(f'{server.url}/weights.pth')
     lines = fetch(f'{server.url}/weights.pth', words=('--list',)).said.splitlines()
