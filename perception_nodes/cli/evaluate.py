@@ -21,7 +21,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from perception_nodes.cli.arguments import count, not_negative
+from perception_nodes.cli.arguments import count, not_negative, renamed_classes
 from perception_nodes.evaluation.bag_notes import TRUTH
 from perception_nodes.evaluation.bag_page import BagEvaluation, BagPage, write_bag_page
 from perception_nodes.evaluation.bag_source import TopicNames
@@ -274,11 +274,7 @@ def _print(table: Table) -> None:
 
 def _renamed(text: str) -> dict[str, str]:
     """Return our name by theirs."""
-    pairs = [pair.split('=') for pair in text.split(',')]
-    if any(len(pair) != 2 or not all(part.strip() for part in pair) for pair in pairs):
-        raise ArgumentTypeError(
-            f"'{text}' is no list of names; write it as 'couch=sofa,tv=tvmonitor'")
-    return {theirs.strip(): ours.strip() for ours, theirs in pairs}
+    return {theirs: ours for ours, theirs in renamed_classes(text).items()}
 
 
 def _requirement(text: str) -> Requirement:
