@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli import demo_table
-from perception_nodes.cli.demo_table import read_table, record_table, TableLook
+from perception_nodes.cli.demo_table import read_table, record_table, reported, TableLook
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.conversions.decode import (
     class_names_from_msg,
@@ -73,7 +73,6 @@ _TOPICS = (
     _CONTACT, '/odom', '/scan', _MAP_SCAN, '/tf', '/tf_static', '/cmd_vel', '/goal_pose', _STATUS,
     '/clock', '/diagnostics')
 _START_TIMEOUT_S, _DRIVE_TIMEOUT_S = 180.0, 480.0
-_DIAGNOSTICS_S = 1.2  # nodes report every second
 _MOMENTS = 5
 _FAR_M = 6.0  # far end of the depth scale
 _SMALLEST_PX = 8.0  # true boxes with a shorter side are not drawn
@@ -186,7 +185,7 @@ def _record(bag: Path, table_bag: Path, drive: Drive) -> None:
 
         await_nodes(session, [container, recorder], is_everybody_there, _START_TIMEOUT_S)
         _watch(driver, [container, recorder])
-        time.sleep(_DIAGNOSTICS_S)
+        time.sleep(demo_table.DIAGNOSTICS_S)
         recorder.stop()
         record_table(session, container, table_bag, logs / 'table_recorder')
         container.stop()
@@ -246,10 +245,7 @@ def _take(drive: Drive, topic: str, msg: Any) -> None:
     elif topic == _TRUE_LABEL_INFO:
         drive.true_names = class_names_from_msg(msg)
     elif topic == '/diagnostics':
-        for status in msg.status:
-            values = {value.key: value.value for value in status.values if value.value}
-            if 'age_p95_ms' in values:
-                drive.health[status.name.lstrip('/').partition(':')[0]] = values
+        drive.health |= reported(msg)
     elif topic == _CONTACT:
         drive.impacts_mps.append(msg.vector.x)
     elif topic == _TRUE_ODOM:
@@ -298,7 +294,8 @@ def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
 def _health(drive: Drive) -> dict[str, float]:
     """Return age and drops of every node."""
     values: dict[str, float] = {}
-    for node, health in drive.health.items():
+    # the other nodes have gone on while the table was looked at
+    for node, health in (drive.table.health | drive.health).items():
         values |= {f'age_{rank}_ms_{node}': float(health.get(f'age_{rank}_ms', 'nan'))
                    for rank in ('p50', 'p95')}
         values[f'dropped_{node}'] = sum(

@@ -32,6 +32,7 @@ INFO = '/table_camera/color/camera_info'
 _GRASPS = '/grasp/grasps'
 _TOPICS = (COLOUR, DEPTH, INFO, _GRASPS, '/grasp/markers', '/clock', '/diagnostics')
 _LOOKS = 5  # answers that are waited for
+DIAGNOSTICS_S = 1.2  # nodes report every second
 _TIMEOUT_S = 120.0
 _SHOWN = 12  # grasps in the picture
 
@@ -43,6 +44,7 @@ class TableLook:
     colours: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
     grasps: dict[int, GraspCandidates] = field(default_factory=dict)
     intrinsics: CameraIntrinsics | None = None
+    health: dict[str, dict[str, str]] = field(default_factory=dict)  # each node's last report
 
     @property
     def candidates(self) -> int:
@@ -96,7 +98,12 @@ def record_table(session: Any, container: Child, bag: Path, log: Path) -> None:
             if not future.result().success:
                 raise OSError('the grasp node does not start; its last lines:\n'
                               f'{container.last_lines()}')
+        _await([container, recorder], lambda: all(map(
+            session.node.count_subscribers, (COLOUR, DEPTH, INFO))) and (
+            session.node.count_subscribers(_GRASPS) >= 2), 'listen to the table camera')
+        answers.clear()  # those before may not have been recorded
         _await([container, recorder], lambda: len(answers) >= _LOOKS, 'find grasps')
+        time.sleep(DIAGNOSTICS_S)
         recorder.stop()
     session.unsubscribe(subscription)
 
@@ -123,7 +130,19 @@ def read_table(bag: Path) -> TableLook:
                 look.intrinsics = intrinsics_from_msg(msg)
             elif message.topic == _GRASPS:
                 look.grasps[stamp_ns_from_msg(msg.header.stamp)] = _grasps(msg)
+            elif message.topic == '/diagnostics':
+                look.health |= reported(msg)
     return look
+
+
+def reported(msg: Any) -> dict[str, dict[str, str]]:
+    """Return the figures of every node of a DiagnosticArray that has published results."""
+    found = {}
+    for status in msg.status:
+        values = {value.key: value.value for value in status.values if value.value}
+        if 'age_p95_ms' in values:
+            found[status.name.lstrip('/').partition(':')[0]] = values
+    return found
 
 
 def _grasps(msg: Any) -> GraspCandidates:
