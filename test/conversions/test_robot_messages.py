@@ -2,30 +2,32 @@
 
 import math
 
-from diagnostic_msgs.msg import DiagnosticStatus
-from geometry_msgs.msg import PoseStamped, Twist, TwistStamped
-from nav_msgs.msg import Odometry, Path
-import numpy as np
-from perception_nodes.conversions.decode_robot import (
+import pytest
+
+pytest.importorskip('diagnostic_msgs', reason='the ROS message packages are not installed')
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from geometry_msgs.msg import PoseStamped, Twist, TwistStamped  # noqa: E402
+from nav_msgs.msg import Odometry, Path  # noqa: E402
+import numpy as np  # noqa: E402
+from perception_nodes.conversions.decode_robot import (  # noqa: E402
     goal_from_msg,
     odometry_from_msg,
     plan_from_msg,
 )
-from perception_nodes.conversions.encode import header_to_msg
-from perception_nodes.conversions.encode_navigation import (
+from perception_nodes.conversions.encode import header_to_msg  # noqa: E402
+from perception_nodes.conversions.encode_navigation import (  # noqa: E402
     command_to_msg,
     observation_to_msg,
     status_to_msg,
 )
-from perception_nodes.conversions.encode_robot import odometry_to_msg
-from perception_nodes.core.navigation import (
+from perception_nodes.conversions.encode_robot import odometry_to_msg  # noqa: E402
+from perception_nodes.core.navigation import (  # noqa: E402
     NavigationParams,
     NavigationState,
     NavigationStep,
     ObservationBuilder,
 )
-from perception_nodes.core.types import LaserRanges, VelocityCommand
-import pytest
+from perception_nodes.core.types import LaserRanges, VelocityCommand  # noqa: E402
 
 
 def test_odometry_comes_back_as_it_was_sent():
