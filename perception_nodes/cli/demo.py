@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli.demo_animation import write_animation
 from perception_nodes.cli.demo_evaluation import evaluate_drive
+from perception_nodes.cli.demo_health import await_reports, Health, node_figures, reported
 from perception_nodes.cli.demo_pictures import DATA_VARIABLE, demo_pictures, DemoPicture
 from perception_nodes.cli.demo_simulation import (
     DETECTOR,
@@ -69,7 +70,6 @@ _TOPICS = (_IMAGES, '/camera/color/camera_info', _DETECTIONS, _LABEL_INFO, '/dia
 _TITLE = 'perception_nodes demo'
 _RATE_HZ = 10.0
 _START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
-_DIAGNOSTICS_S = 1.5  # the node reports every second
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -100,7 +100,7 @@ def run(arguments: Namespace) -> int:
     if arguments.only != 'photos':
         _show_simulation(reason, params, out, page)
     wall_s = time.monotonic() - start_s
-    write_results(out / 'metrics.json', page.values, seed=0, n=page.n, wall_s=wall_s)
+    write_results(out / 'metrics.json', page.metrics(), seed=0, n=page.n, wall_s=wall_s)
     write_report(out / 'report.html', page.report(wall_s))
     print('\n'.join([
         *page.sentences, f'  report   {out / "report.html"}',
@@ -116,14 +116,21 @@ class _Page:
     shots: Sequence[Shot] = ()
     recording: '_Recording | None' = None
     sections: list[Section] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
+    photo_values: dict[str, Any] = field(default_factory=dict)
+    drive_values: dict[str, Any] = field(default_factory=dict)
     n: int = 0  # samples behind the figures
     sentences: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
 
+    def metrics(self) -> dict[str, Any]:
+        """Return all figures; of what both parts measure, the photos' get a prefix."""
+        both = {f'photos_{name}': value for name, value in self.photo_values.items()
+                if name in self.drive_values}
+        return {**self.photo_values, **both, **self.drive_values}
+
     def report(self, wall_s: float) -> Report:
         if self.recording is not None:
-            return _report(self.shots, self.recording, self.params, self.values, wall_s,
+            return _report(self.shots, self.recording, self.params, self.photo_values, wall_s,
                            self.sections)
         return Report(
             title=_TITLE, headline='A robot that was simulated, and what it saw',
@@ -148,7 +155,7 @@ def _show_photos(
     page.recording = recording = _read_back(out / 'bag')
     page.shots = shots = list(_shots(sent, recording))
     _write_pictures(shots, recording.class_names, out / 'pictures')
-    page.values |= _values(shots, recording, out / 'bag')
+    page.photo_values = _values(shots, recording, out / 'bag')
     page.n += len(shots)
     page.sentences.append(_sentence(shots, recording.class_names))
     page.places += [f'  pictures {out / "pictures"}', f'  bag      {out / "bag"}']
@@ -166,7 +173,7 @@ def _show_simulation(reason: str, params: DetectionParams, out: Path, page: _Pag
     values = simulation_values(drive, bag) | evaluate_drive(
         bag, drive.parameters, out / 'evaluation')
     page.sections.append(simulation_section(drive, values))
-    page.values |= values
+    page.drive_values = values
     page.n += len(drive.colours)
     page.sentences.append(
         f'A simulated robot reached {values["goals_reached"]} of '
@@ -241,7 +248,7 @@ def _send(
             sent[one.stamp_ns] = picture
         log.info('%d pictures were published and answered', len(sent))
         camera.finish()
-        time.sleep(_DIAGNOSTICS_S)
+        await_reports(session, [node, recorder], ['detection'])
         recorder.stop()
         node.stop()
     return sent
@@ -255,7 +262,7 @@ class _Recording:
     found: dict[int, Detections] = field(default_factory=dict)  # by stamp_ns
     age_ms: dict[int, float] = field(default_factory=dict)  # from stamp to record, by stamp_ns
     class_names: dict[int, str] = field(default_factory=dict)
-    health: dict[str, str] = field(default_factory=dict)  # the detection node's last report
+    health: Health = field(default_factory=dict)
     messages: int = 0
 
 
@@ -278,8 +285,7 @@ def _take(recording: _Recording, topic: str, msg: Any, received_ns: int) -> None
         recording.found[stamp_ns] = detections_from_msg(msg)
         recording.age_ms[stamp_ns] = (received_ns - stamp_ns) * 1e-6
     elif topic == '/diagnostics':
-        for status in msg.status:
-            recording.health = {value.key: value.value for value in status.values}
+        recording.health |= reported(msg)
 
 
 def _shots(sent: dict[int, DemoPicture], recording: _Recording) -> Iterator[Shot]:
@@ -312,18 +318,15 @@ def _write_pictures(
 def _values(
     shots: Sequence[Shot], recording: _Recording, bag: Path
 ) -> dict[str, float | int | str]:
-    health = {name: value for name, value in recording.health.items() if value}
+    health = recording.health.get('detection', {})
     return {
         'pictures': len(shots),
         'detections': sum(len(shot.found) for shot in shots),
         'classes_seen': len(_counts(shots)),
         'pictures_with_detections': sum(len(shot.found) > 0 for shot in shots),
         # by the node's steady clock, and by the clock between stamp and recorder
-        'age_p50_ms_detection': float(health.get('age_p50_ms', 'nan')),
-        'age_p95_ms_detection': float(health.get('age_p95_ms', 'nan')),
+        **node_figures('detection', health),
         **percentiles('stamp_to_record_ms', [shot.age_ms for shot in shots]),
-        'dropped_detection': sum(
-            int(n) for name, n in health.items() if name.startswith('dropped_')),
         'failed_detection': int(health.get('failed', 0)),
         'bag_messages': recording.messages,
         'bag_bytes': sum(file.stat().st_size for file in bag.iterdir()),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from perception_nodes.cli.processes import Child
-from tqdm import tqdm
 import yaml
 
 _TIMEOUT_S = 600.0
@@ -19,12 +18,6 @@ _FIGURES = {
     'obstacle_map_f1': 'map_f1', 'recorded_detection_detections_HOTA': 'tracking_HOTA',
     'lockstep_hash': 'lockstep_hash', 'evaluation_s': 'evaluation_s'}
 _TRACKS = '/detection/detections'  # as they were published: every box would be a track
-
-
-def evaluation_command(bag: Path, params: Path, out: Path) -> list[str]:
-    """Return the words behind ``perception``."""
-    return ['evaluate', str(bag), '--params', str(params), '--recorded', _TRACKS,
-            '--out', str(out)]
 
 
 def evaluate_drive(bag: Path, params: str, out: Path) -> dict[str, Any]:
@@ -39,15 +32,11 @@ def evaluate_drive(bag: Path, params: str, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     file = out / 'params.yaml'
     file.write_text(_with_every_box(params))
-    with Child('the evaluation', ['perception_nodes.cli', *evaluation_command(bag, file, out)],
-               out / 'log.txt') as command, tqdm(
-            desc='evaluating', total=1, disable=None, leave=False) as bar:
-        waited_s = 0.0
-        while not command.wait(1.0):
-            waited_s += 1.0
-            bar.refresh()
-            if waited_s > _TIMEOUT_S:
-                raise TimeoutError(f'the evaluation took longer than {_TIMEOUT_S:g} s')
+    words = ['perception_nodes.cli', 'evaluate', str(bag), '--params', str(file),
+             '--recorded', _TRACKS, '--out', str(out)]
+    with Child('the evaluation', words, out / 'log.txt') as command:
+        if not command.wait(_TIMEOUT_S):
+            raise TimeoutError(f'the evaluation took longer than {_TIMEOUT_S:g} s')
     found = json.loads((out / 'evaluation.json').read_text())
     return {name: found[key] for key, name in _FIGURES.items() if key in found}
 

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.cli import demo_table
-from perception_nodes.cli.demo_table import read_table, record_table, reported, TableLook
+from perception_nodes.cli.demo_health import await_reports, Health, node_figures, reported
+from perception_nodes.cli.demo_table import read_table, record_table, TableLook
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.conversions.decode import (
     class_names_from_msg,
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 DETECTOR, SEGMENTER = 'sim_scene_detector', 'sim_scene_segmenter'
 WORLD, SEED = 'room', 8
 GOALS = ((0.4, 2.1), (1.8, 0.3), (-1.5, 0.9))  # free places of that room, in map
+_WORKING = ('detection', 'segmentation', 'obstacle_map', 'navigation')  # during the drive
 _COLOUR = '/camera/color/image_raw'
 _DEPTH = '/camera/aligned_depth_to_color/image_raw'
 _INFO = '/camera/color/camera_info'
@@ -109,7 +111,7 @@ class Drive:
     true_names: dict[int, str] = field(default_factory=dict)
     map_xy_m: dict[int, tuple[float, float]] = field(default_factory=dict)
     impacts_mps: list[float] = field(default_factory=list)
-    health: dict[str, dict[str, str]] = field(default_factory=dict)  # each node's last report
+    health: Health = field(default_factory=dict)
     parameters: str = ''  # the container's file
     table: TableLook = field(default_factory=TableLook)
     messages: int = 0
@@ -185,7 +187,7 @@ def _record(bag: Path, table_bag: Path, drive: Drive) -> None:
 
         await_nodes(session, [container, recorder], is_everybody_there, _START_TIMEOUT_S)
         _watch(driver, [container, recorder])
-        time.sleep(demo_table.DIAGNOSTICS_S)
+        await_reports(session, [container, recorder], _WORKING)
         recorder.stop()
         record_table(session, container, table_bag, logs / 'table_recorder')
         container.stop()
@@ -218,8 +220,7 @@ def _parameters(params: DetectionParams, renderer: str) -> str:
     blocks = {
         '/**': {'use_sim_time': True},
         'perception_container': {
-            'nodes': ['simulation', 'detection', 'segmentation', 'obstacle_map', 'navigation',
-                      'grasp']},
+            'nodes': ['simulation', *_WORKING, 'grasp']},
         'simulation': {'world': WORLD, 'seed': SEED, 'renderer': renderer},
         'detection': {**_changed(params), 'track': True},
         'segmentation': {'model': SEGMENTER, 'manifest': params.manifest, 'device': params.device},
@@ -287,20 +288,10 @@ def simulation_values(drive: Drive, bag: Path) -> dict[str, Any]:
         'simulation_bag_bytes': sum(file.stat().st_size for file in bag.iterdir()),
         'simulation_renderer': drive.renderer,
         'simulation_seed': SEED,
-        **_health(drive),
+        # the other nodes have gone on while the table was looked at
+        **{name: value for node, health in (drive.table.health | drive.health).items()
+           for name, value in node_figures(node, health).items()},
     }
-
-
-def _health(drive: Drive) -> dict[str, float]:
-    """Return age and drops of every node."""
-    values: dict[str, float] = {}
-    # the other nodes have gone on while the table was looked at
-    for node, health in (drive.table.health | drive.health).items():
-        values |= {f'age_{rank}_ms_{node}': float(health.get(f'age_{rank}_ms', 'nan'))
-                   for rank in ('p50', 'p95')}
-        values[f'dropped_{node}'] = sum(
-            int(n) for name, n in health.items() if name.startswith('dropped_'))
-    return values
 
 
 def skipped_section(reason: str) -> Section:

@@ -5,16 +5,15 @@ The grasp node waits in the container, unconfigured, so that the second camera i
 the robot drives. It is started like any lifecycle node; its answers go into a bag of their own.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-import time
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.cli.processes import Child
+from perception_nodes.cli.demo_health import await_reports, Health, reported
+from perception_nodes.cli.processes import await_nodes, Child
 from perception_nodes.conversions.decode import (
     detections_3d_from_msg,
     intrinsics_from_msg,
@@ -32,7 +31,6 @@ INFO = '/table_camera/color/camera_info'
 _GRASPS = '/grasp/grasps'
 _TOPICS = (COLOUR, DEPTH, INFO, _GRASPS, '/grasp/markers', '/clock', '/diagnostics')
 _LOOKS = 5  # answers that are waited for
-DIAGNOSTICS_S = 1.2  # nodes report every second
 _TIMEOUT_S = 120.0
 _SHOWN = 12  # grasps in the picture
 
@@ -44,7 +42,7 @@ class TableLook:
     colours: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
     grasps: dict[int, GraspCandidates] = field(default_factory=dict)
     intrinsics: CameraIntrinsics | None = None
-    health: dict[str, dict[str, str]] = field(default_factory=dict)  # each node's last report
+    health: Health = field(default_factory=dict)
 
     @property
     def candidates(self) -> int:
@@ -94,28 +92,21 @@ def record_table(session: Any, container: Child, bag: Path, log: Path) -> None:
             if not client.wait_for_service(_TIMEOUT_S):
                 raise TimeoutError('the grasp node does not offer its lifecycle services')
             future = client.call_async(ChangeState.Request(transition=Transition(id=step)))
-            _await([container, recorder], future.done, 'start the grasp node')
+            await_nodes(session, [container, recorder], future.done, _TIMEOUT_S)
             if not future.result().success:
                 raise OSError('the grasp node does not start; its last lines:\n'
                               f'{container.last_lines()}')
-        _await([container, recorder], lambda: all(map(
-            session.node.count_subscribers, (COLOUR, DEPTH, INFO))) and (
-            session.node.count_subscribers(_GRASPS) >= 2), 'listen to the table camera')
+
+        def is_recorded() -> bool:
+            return (all(map(session.node.count_subscribers, (COLOUR, DEPTH, INFO)))
+                    and session.node.count_subscribers(_GRASPS) >= 2)
+
+        await_nodes(session, [container, recorder], is_recorded, _TIMEOUT_S)
         answers.clear()  # those before may not have been recorded
-        _await([container, recorder], lambda: len(answers) >= _LOOKS, 'find grasps')
-        time.sleep(DIAGNOSTICS_S)
+        await_nodes(session, [container, recorder], lambda: len(answers) >= _LOOKS, _TIMEOUT_S)
+        await_reports(session, [container, recorder], ['grasp'])
         recorder.stop()
     session.unsubscribe(subscription)
-
-
-def _await(children: Sequence[Child], is_done: Any, what: str) -> None:
-    end_s = time.monotonic() + _TIMEOUT_S
-    while not is_done():
-        for child in children:
-            child.check()
-        if time.monotonic() > end_s:
-            raise TimeoutError(f'it took longer than {_TIMEOUT_S:g} s to {what}')
-        time.sleep(0.05)
 
 
 def read_table(bag: Path) -> TableLook:
@@ -133,16 +124,6 @@ def read_table(bag: Path) -> TableLook:
             elif message.topic == '/diagnostics':
                 look.health |= reported(msg)
     return look
-
-
-def reported(msg: Any) -> dict[str, dict[str, str]]:
-    """Return the figures of every node of a DiagnosticArray that has published results."""
-    found = {}
-    for status in msg.status:
-        values = {value.key: value.value for value in status.values if value.value}
-        if 'age_p95_ms' in values:
-            found[status.name.lstrip('/').partition(':')[0]] = values
-    return found
 
 
 def _grasps(msg: Any) -> GraspCandidates:

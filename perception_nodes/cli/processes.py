@@ -20,6 +20,7 @@ _LAST_LINES = 12
 _PATIENCE_S = 10.0
 # of util-linux: a verb that is killed cannot stop its children any more
 _ENDS_WITH_ITS_PARENT = ('setpriv', '--pdeathsig', 'TERM') if shutil.which('setpriv') else ()
+_claim: socket.socket | None = None  # of the private graph
 
 
 class Child:
@@ -158,21 +159,41 @@ def use_private_graph() -> int:
     """
     Give this process and its children a ROS graph that no other program of this machine is on.
 
+    It is this process's until it ends or asks for another one.
+
     :return: The ROS domain id, also set in the environment.
     :raises OSError: If every domain id is in use.
     """
+    global _claim
+    if _claim is not None:
+        _claim.close()
     ids = list(range(1, 102))  # the ports of larger ids are those of outgoing connections
-    random.shuffle(ids)
+    random.SystemRandom().shuffle(ids)  # programs with the same seed go separate ways, too
     for domain_id in ids:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(('', 7400 + 250 * domain_id))  # where DDS participants listen
-            except OSError:
-                continue
-        os.environ['ROS_DOMAIN_ID'] = str(domain_id)
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-        return domain_id
+        _claim = _claimed(domain_id)
+        if _claim is not None:
+            os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+            os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+            return domain_id
     raise OSError('all ROS domain ids from 1 to 101 are in use on this machine; stop some nodes')
+
+
+def _claimed(domain_id: int) -> socket.socket | None:
+    """
+    Return what keeps a graph for this process while it is open; None where it is in use.
+
+    A name among the abstract sockets of Linux is a lock that the kernel takes back, and that is
+    shared by those who share ports. It keeps a graph on which nobody listens yet.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            claim.bind(f'\0perception_nodes/graph/{domain_id}')
+            probe.bind(('', 7400 + 250 * domain_id))  # where DDS participants listen
+        except OSError:
+            claim.close()
+            return None
+    return claim
 
 
 def _ending(code: int) -> str:

@@ -8,11 +8,10 @@ from perception_nodes.evaluation.model_page import (
     Chart,
     ConfusionTable,
     Evaluation,
-    PLOT_HEIGHT,
-    PLOT_WIDTH,
     Table,
+    write_charted,
 )
-from perception_nodes.evaluation.report import Legend, Moment, template
+from perception_nodes.evaluation.report import Legend, Moment
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,4 @@ def write_bag_page(path: Path, page: BagPage) -> None:
     :param path: The HTML file to write.
     :raises OSError: If it cannot be written.
     """
-    html = template('bag_page.html').render(
-        page=page, plot_width=PLOT_WIDTH, plot_height=PLOT_HEIGHT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding='utf-8')
+    write_charted(path, 'bag_page.html', page)

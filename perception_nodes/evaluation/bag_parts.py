@@ -76,23 +76,14 @@ class BoxPart:
 
     def finish(self, seed: int) -> Findings:
         """Return average precision, and HOTA and IDF1 where tracks are known."""
-        scores, name = self._scores, self._name
-        sentences = _coverage(name, scores)
-        if not scores.images:
-            return Findings(sentences=sentences)
-        evaluation = scores.evaluation(seed)
-        values: dict[str, float | int | str] = {
-            f'{name}_{key}': value for key, value in evaluation.values.items()}
-        values[f'{name}_labelled_frames'] = len(scores.images)
-        legends = [Legend(label, colour_of(i)) for i, label in scores.class_names.items()]
-        sections = [PageSection.of_evaluation(
-            f'{name}: boxes', _headline(values, name, ('AP50', 'AP', 'AP75'),
-                                        len(scores.images)), evaluation, legends)]
-        tracked = self._tracked()
+        findings = _scored(
+            self._name, 'boxes', self._scores, ('AP50', 'AP', 'AP75'), seed)
+        tracked = self._tracked() if self._scores.images else None
         if tracked is not None:
-            values |= {f'{name}_{key}': value for key, value in tracked.values.items()}
-            sections += tracked.sections
-        return Findings(values, sections, sentences)
+            findings.values |= {
+                f'{self._name}_{key}': value for key, value in tracked.values.items()}
+            findings.sections += tracked.sections
+        return findings
 
     def _tracked(self) -> Findings | None:
         scores = self._scores
@@ -124,18 +115,8 @@ class MaskPart:
 
     def finish(self, seed: int) -> Findings:
         """Return mIoU and what belongs to it."""
-        scores, name = self._scores, self._name
-        sentences = _coverage(name, scores)
-        if not scores.images:
-            return Findings(sentences=sentences)
-        evaluation = scores.evaluation(seed)
-        values: dict[str, float | int | str] = {
-            f'{name}_{key}': value for key, value in evaluation.values.items()}
-        values[f'{name}_labelled_frames'] = len(scores.images)
-        legends = [Legend(label, colour_of(i)) for i, label in scores.class_names.items()]
-        return Findings(values, [PageSection.of_evaluation(
-            f'{name}: masks', _headline(values, name, ('mIoU', 'pixel_accuracy', 'boundary_f'),
-                                        len(scores.images)), evaluation, legends)], sentences)
+        return _scored(
+            self._name, 'masks', self._scores, ('mIoU', 'pixel_accuracy', 'boundary_f'), seed)
 
 
 class BoxConsistencyPart:
@@ -304,6 +285,23 @@ class ShotsPart:
                 'grasps', f'{len(answers.grasps)}, the best one green',
                 draw_grasps(frame.rgb, answers.grasps, frame.intrinsics)))
         return panels
+
+
+def _scored(
+    name: str, what: str, scores: BoxScores | MaskScores, measures: Sequence[str], seed: int
+) -> Findings:
+    """Return the figures and the section of what a node says against the truth."""
+    sentences = _coverage(name, scores)
+    if not scores.images:
+        return Findings(sentences=sentences)
+    evaluation = scores.evaluation(seed)
+    values: dict[str, float | int | str] = {
+        f'{name}_{key}': value for key, value in evaluation.values.items()}
+    values[f'{name}_labelled_frames'] = len(scores.images)
+    legends = [Legend(label, colour_of(i)) for i, label in scores.class_names.items()]
+    return Findings(values, [PageSection.of_evaluation(
+        f'{name}: {what}', _headline(values, name, measures, len(scores.images)), evaluation,
+        legends)], sentences)
 
 
 def _headline(

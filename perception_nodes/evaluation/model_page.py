@@ -115,7 +115,16 @@ def write_page(path: Path, page: ModelPage) -> None:
     :param path: The HTML file to write.
     :raises OSError: If it cannot be written.
     """
-    html = template('model_page.html').render(
-        page=page, plot_width=PLOT_WIDTH, plot_height=PLOT_HEIGHT)
+    write_charted(path, 'model_page.html', page)
+
+
+def write_charted(path: Path, name: str, page: object) -> None:
+    """
+    Write a page that may have charts.
+
+    :param name: Of the template.
+    :raises OSError: If it cannot be written.
+    """
+    html = template(name).render(page=page, plot_width=PLOT_WIDTH, plot_height=PLOT_HEIGHT)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html, encoding='utf-8')

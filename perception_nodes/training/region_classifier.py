@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.networks.mobilenet_v2 import CHANNELS, MobileNetV2
 from perception_nodes.core.boxes import iou_matrix
+from perception_nodes.training.detection import image_batch
 from perception_nodes.training.pretrained import load_coco_trunk
 import torch
 from torch.nn import functional
@@ -70,8 +71,8 @@ class BoxFeatures:
                          ).flatten(1).numpy()
 
     def _trunk_of(self, images: Pixels) -> torch.Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
-        return self._trunk.late(self._trunk.early(x / 127.5 - 1.0)[1])[1]
+        x = image_batch(list(images), torch.device('cpu'))
+        return self._trunk.late(self._trunk.early(x)[1])[1]
 
 
 def _warped(rgb: Pixels, boxes_xyxy: Array) -> Pixels:

@@ -7,6 +7,7 @@ import numpy as np
 from perception_nodes.cli import demo
 from perception_nodes.cli.demo_pictures import demo_pictures, DemoPicture
 from perception_nodes.cli.main import main
+from perception_nodes.core.detection import DetectionParams
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.bag_writer import BagWriter
 import pytest
@@ -98,6 +99,15 @@ def test_bags_are_shown_where_they_are(data_dir, monkeypatch):
     titles = [picture.title for picture in demo_pictures()]
     assert titles[-9:] == [*(f'Dining room {i}' for i in range(1, 6)),
                            *(f'Tabletop {i}' for i in range(1, 5))]
+
+
+def test_what_photos_and_drive_both_measure_is_kept_apart():
+    page = demo._Page(DetectionParams())
+    page.photo_values = {'pictures': 16, 'age_p50_ms_detection': 20.0}
+    page.drive_values = {'goals': 3, 'age_p50_ms_detection': 40.0}
+    assert page.metrics() == {
+        'pictures': 16, 'photos_age_p50_ms_detection': 20.0, 'age_p50_ms_detection': 40.0,
+        'goals': 3}
 
 
 def test_no_bags_is_no_failure(tmp_path, monkeypatch):

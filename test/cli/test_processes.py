@@ -1,5 +1,6 @@
 """Child processes: their failures are told, and none outlives its verb."""
 
+from contextlib import contextmanager
 import os
 from pathlib import Path
 import shutil
@@ -76,9 +77,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_each_graph_is_a_private_one(monkeypatch):
-    for name in ('ROS_DOMAIN_ID', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
-        monkeypatch.setenv(name, '')
+def test_each_graph_is_a_private_one():
     domain_id = use_private_graph()
     assert 1 <= domain_id <= 101
     assert os.environ['ROS_DOMAIN_ID'] == str(domain_id)
@@ -86,14 +85,35 @@ def test_each_graph_is_a_private_one(monkeypatch):
 
 
 def test_a_graph_in_use_is_avoided(monkeypatch):
-    for name in ('ROS_DOMAIN_ID', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
-        monkeypatch.setenv(name, '')
-    monkeypatch.setattr('random.shuffle', lambda ids: None)
+    monkeypatch.setattr('random.SystemRandom.shuffle', lambda generator, ids: None)
     first = use_private_graph()
-    hold = f'import socket as s; k = s.socket(type=s.SOCK_DGRAM); ' \
-           f'k.bind(("", {7400 + 250 * first})); print("held", flush=True); input()'
-    with subprocess.Popen(['python3', '-c', hold], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b'held\n'
-        assert use_private_graph() > first
-        holder.stdin.close()
+    with holder(f'import socket as s; k = s.socket(type=s.SOCK_DGRAM); '
+                f'k.bind(("", {7400 + 250 * first})); print("held", flush=True); input()') as said:
+        assert said == 'held'
+        assert use_private_graph() != first
+
+
+def test_a_graph_that_another_program_has_just_chosen_is_avoided(monkeypatch):
+    """Both look in the same order, and the other one's nodes do not listen yet."""
+    with holder('import random; random.SystemRandom.shuffle = lambda generator, ids: None; '
+                'from perception_nodes.cli.processes import use_private_graph; '
+                'print(use_private_graph(), flush=True); input()') as said:
+        monkeypatch.setattr('random.SystemRandom.shuffle', lambda generator, ids: ids.sort(
+            key=lambda domain_id: domain_id != int(said)))
+        assert use_private_graph() != int(said)
+
+
+def test_a_graph_is_given_back(monkeypatch):
+    first = use_private_graph()
+    monkeypatch.setattr('random.SystemRandom.shuffle', lambda generator, ids: ids.sort(
+        key=lambda domain_id: domain_id != first))
+    assert use_private_graph() == first
+
+
+@contextmanager
+def holder(program):
+    """Run a Python program that waits for the end of its input; return its first line."""
+    with subprocess.Popen([sys.executable, '-c', program], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
