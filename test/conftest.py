@@ -94,6 +94,38 @@ def colour_segmenter(tmp_path):
     return write
 
 
+CLASSIFIER_MANIFEST = """
+models:
+  - name: colours
+    task: classification
+    backend: onnxruntime
+    architecture: means
+    domain: real
+    file: colours.onnx
+    sha256: {sha256}
+    licence: MIT
+    classes: {{0: red, 1: green, 2: blue}}
+    input: {{width: 8, height: 8, std: [50, 50, 50]}}
+"""
+
+
+@pytest.fixture
+def colour_classifier(tmp_path):
+    """Write a classifier ``colours`` that tells red, green and blue; return its manifest."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
+    from onnx import helper, TensorProto
+    graph = helper.make_graph(
+        [helper.make_node('ReduceMean', ['image'], ['scores'], axes=[2, 3], keepdims=0)],
+        'means', [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 3])])
+    path = tmp_path / 'colours.onnx'
+    onnx.save(helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / 'manifest.yaml').write_text(CLASSIFIER_MANIFEST.format(sha256=sha256))
+    return tmp_path / 'manifest.yaml'
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """What a test draws without a generator of its own is the same in every run."""

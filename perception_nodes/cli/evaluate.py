@@ -19,7 +19,7 @@ import re
 import shlex
 import sys
 import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from perception_nodes.cli.arguments import count, not_negative, renamed_classes
 from perception_nodes.evaluation.bag_notes import TRUTH
@@ -38,6 +38,7 @@ from perception_nodes.evaluation.task_pool import run_tasks
 
 log = logging.getLogger(__name__)
 
+_CAMERA = '/camera'
 _COMPARISONS = {'>=': operator.ge, '<=': operator.le}
 # what the table of all evaluations shows, where it was measured
 _OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'rectangle_accuracy', 'box_flicker',
@@ -92,9 +93,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--tolerance-ms', type=not_negative, default=20.0, metavar='MS',
         help='how far labels and recorded results may lie from their frame (default 20)')
     parser.add_argument(
-        '--truth', default=TRUTH, metavar='PREFIX',
-        help='of the topics with ground truth (default %(default)s)')
-    add_camera_arguments(parser)
+        '--truth', nargs='+', default=[], metavar='PREFIX',
+        help=f'of the topics with ground truth, one for each camera (default {TRUTH} for '
+        f'{_CAMERA}, and as the simulator has it {TRUTH}/NAME for /NAME)')
+    add_camera_arguments(parser, nargs='+')
     parser.add_argument(
         '--require', type=_requirement, nargs='+', default=[], metavar='NAME>=VALUE',
         help="what figures of evaluation.json must reach, as in 'detection_AP50>=0.6'")
@@ -110,23 +112,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--seed', type=int, default=0, help='of the confidence intervals (default 0)')
 
 
-def add_camera_arguments(parser: ArgumentParser) -> None:
-    """Declare where the pictures of a bag are."""
+def add_camera_arguments(parser: ArgumentParser, nargs: Literal['+'] | None = None) -> None:
+    """
+    Declare where the pictures of a bag are.
+
+    :param nargs: '+' for any number of cameras.
+    """
     parser.add_argument(
-        '--camera', default='/camera', metavar='NAME',
+        '--camera', default=[_CAMERA] if nargs else _CAMERA, nargs=nargs, metavar='NAME',
         help='camera whose topics are color/image_raw, aligned_depth_to_color/image_raw and '
-        'color/camera_info (default %(default)s)')
+        f'color/camera_info (default {_CAMERA})'
+        + ('; several are evaluated one after the other' if nargs else ''))
     for name in ('image', 'depth', 'camera-info'):
         parser.add_argument(f'--{name}', default='', metavar='TOPIC', help='another topic instead')
-
-
-def topic_names(
-    arguments: Namespace, truth: str = TRUTH, recorded: Sequence[str] = ()
-) -> TopicNames:
-    """Return where things are in a bag, as the command line says."""
-    return TopicNames(
-        arguments.camera.rstrip('/'), arguments.image, arguments.depth, arguments.camera_info,
-        truth.rstrip('/'), tuple(recorded))
 
 
 def run(arguments: Namespace) -> int:
@@ -159,20 +157,48 @@ def run(arguments: Namespace) -> int:
 
 
 def _tasks(arguments: Namespace) -> list[BagTask]:
-    """Return every pair of bag and parameter set."""
+    """Return every combination of bag, camera and parameter set."""
     sets = _parameter_sets(arguments)
     bags = _distinct([bag.stem or bag.name for bag in arguments.bags])
     names = _distinct([one.name for one in sets])
-    topics = topic_names(arguments, arguments.truth, arguments.recorded)
+    cameras = _cameras(arguments)
     tasks = []
     for bag, bag_name in zip(arguments.bags, bags, strict=True):
-        for parameters, set_name in zip(sets, names, strict=True):
-            name = f'{bag_name}, {set_name}' if len(sets) > 1 else bag_name
-            tasks.append(BagTask(
-                bag, parameters, name, arguments.mode, topics, arguments.labels,
-                arguments.renamed, arguments.grasp_labels, arguments.tolerance_ms,
-                arguments.seed))
+        for topics in cameras:
+            for parameters, set_name in zip(sets, names, strict=True):
+                words = [bag_name, *([topics.camera] if len(cameras) > 1 else ()),
+                         *([set_name] if len(sets) > 1 else ())]
+                tasks.append(BagTask(
+                    bag, parameters, ', '.join(words), arguments.mode, topics, arguments.labels,
+                    arguments.renamed, arguments.grasp_labels, arguments.tolerance_ms,
+                    arguments.seed))
     return tasks
+
+
+def _cameras(arguments: Namespace) -> list[TopicNames]:
+    """
+    Return where the pictures and the truth of each camera are.
+
+    :raises ValueError: If it is not clear which camera something belongs to.
+    """
+    cameras = [f'/{name.strip("/")}' for name in arguments.camera]
+    if twice := {name for name in cameras if cameras.count(name) > 1}:
+        raise ValueError(f'--camera names {twice.pop()} twice')
+    if len(cameras) > 1:
+        for flag in ('image', 'depth', 'camera_info', 'labels', 'grasp_labels', 'recorded'):
+            if getattr(arguments, flag):
+                raise ValueError(
+                    f'--{flag.replace("_", "-")} is for one camera, but --camera names '
+                    f'{", ".join(cameras)}: evaluate each on its own')
+    truths = arguments.truth or [
+        TRUTH if camera == _CAMERA else f'{TRUTH}{camera}' for camera in cameras]
+    if len(truths) != len(cameras):
+        raise ValueError(
+            f'--truth has {len(truths)} prefixes for the {len(cameras)} cameras '
+            f'{", ".join(cameras)}: give one for each')
+    return [TopicNames(camera, arguments.image, arguments.depth, arguments.camera_info,
+                       truth.rstrip('/'), tuple(arguments.recorded))
+            for camera, truth in zip(cameras, truths, strict=True)]
 
 
 def _parameter_sets(arguments: Namespace) -> list[ParameterSet]:
@@ -255,7 +281,7 @@ def _page(
         'perception evaluate', f'{bags}: {frames} frames',
         f'{first.get("bag_s", 0.0):.1f} s of recording; nodes were run without a ROS graph, on '
         'the frames of the bag.' if len(evaluations) == 1 else
-        'Every parameter set on every bag, without a ROS graph.',
+        'Every parameter set on every camera of every bag, without a ROS graph.',
         overview, evaluations, verdicts, [('Evaluate again', _command())], facts)
 
 

@@ -11,7 +11,8 @@ import logging
 from pathlib import Path
 
 from perception_nodes.cli.arguments import count
-from perception_nodes.cli.evaluate import add_camera_arguments, topic_names
+from perception_nodes.cli.evaluate import add_camera_arguments
+from perception_nodes.evaluation.bag_source import TopicNames
 from perception_nodes.evaluation.parameter_sets import default_parameter_set, read_parameter_set
 from perception_nodes.evaluation.sidecar import extract_frames
 
@@ -35,8 +36,9 @@ def run(arguments: Namespace) -> int:
     """Write the pictures and say how many."""
     parameters = read_parameter_set(arguments.params, ('detection',)) if arguments.params \
         else default_parameter_set(('detection',))
-    done = extract_frames(
-        arguments.bag, arguments.out, arguments.every, topic_names(arguments), parameters)
+    topics = TopicNames(
+        arguments.camera.rstrip('/'), arguments.image, arguments.depth, arguments.camera_info)
+    done = extract_frames(arguments.bag, arguments.out, arguments.every, topics, parameters)
     for sentence in done.sentences:
         log.warning(sentence)
     print(f'{done.pictures} picture(s) and {done.boxes} box(es) to correct in {arguments.out}\n'

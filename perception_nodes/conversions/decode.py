@@ -24,6 +24,7 @@ from perception_nodes.core.types import (
 
 ZeroDepth = Literal['unknown', 'beyond_range']
 _ANGLE_SLACK_RAD = 0.05
+_LONGEST_ID = 18  # decimal digits that always fit into 64 bits
 
 # encoding: (sample dtype without byte order, channels, OpenCV code to RGB or None)
 _COLOUR = {
@@ -173,7 +174,7 @@ def detections_from_msg(msg: Any) -> Detections:
 
     :return: One detection per box with a hypothesis, in the message's order; with object ids
         where every one of them is a decimal number.
-    :raises ValueError: If a class id is not a decimal number.
+    :raises ValueError: If a class id is not a decimal number, or a box is none.
     """
     boxes, scores, class_ids, object_ids = [], [], [], []
     for detection in msg.detections:
@@ -183,16 +184,37 @@ def detections_from_msg(msg: Any) -> Detections:
         centre, box = detection.bbox.center.position, detection.bbox
         boxes.append((centre.x, centre.y, box.size_x, box.size_y))
         scores.append(best.score)
-        if not best.class_id.isdecimal():
-            raise ValueError(
-                f"a detection has class id '{best.class_id}'; it must be a decimal number that "
-                'label_info resolves')
-        class_ids.append(int(best.class_id))
+        class_ids.append(_class_id(best, 'detection'))
         object_ids.append(detection.id)
-    corners = _corners(np.array(boxes, np.float64).reshape(-1, 4))
+    rows = np.array(boxes, np.float64).reshape(-1, 4)
+    _check_boxes(rows, 'x, y and size in pixels')
     return Detections(
-        corners, np.array(scores, np.float32), np.array(class_ids, np.int64),
-        np.array(object_ids, np.int64) if all(i.isdecimal() for i in object_ids) else None)
+        _corners(rows), np.array(scores, np.float32), np.array(class_ids, np.int64),
+        np.array(object_ids, np.int64) if all(map(_is_id, object_ids)) else None)
+
+
+def class_from_msg(msg: Any) -> int:
+    """
+    Return the best class of a ``vision_msgs/Classification``.
+
+    :raises ValueError: If it has none, or its id is not a decimal number.
+    """
+    if not msg.results:
+        raise ValueError('a classification has no class')
+    return _class_id(max(msg.results, key=lambda one: one.score), 'classification')
+
+
+def _class_id(hypothesis: Any, what: str) -> int:
+    if not _is_id(hypothesis.class_id):
+        raise ValueError(
+            f"a {what} has class id '{hypothesis.class_id}'; it must be a decimal number that "
+            'label_info resolves')
+    return int(hypothesis.class_id)
+
+
+def _is_id(text: str) -> bool:
+    """Return whether a text is a decimal number of 64 bits."""
+    return text.isdecimal() and len(text) <= _LONGEST_ID
 
 
 def detections_3d_from_msg(msg: Any) -> Detections3D:
@@ -201,7 +223,7 @@ def detections_3d_from_msg(msg: Any) -> Detections3D:
 
     :return: One box per detection with a hypothesis, in the message's frame and order; class -1
         where the class id is no decimal number, object ids where every id is one.
-    :raises ValueError: If a box's quaternion is not of length 1.
+    :raises ValueError: If a box's quaternion is not of length 1, or a number of it not finite.
     """
     kept = [d for d in msg.detections if d.results]
     best = [max((r for r in d.results), key=lambda r: r.hypothesis.score) for d in kept]
@@ -209,15 +231,18 @@ def detections_3d_from_msg(msg: Any) -> Detections3D:
     centers = [d.bbox.center.position for d in kept]
     turns = [d.bbox.center.orientation for d in kept]
     rotations = [rotation_of((q.x, q.y, q.z, q.w)) for q in turns]
-    is_numbered = all(d.id.isdecimal() for d in kept)
+    sizes = [d.bbox.size for d in kept]
+    boxes = np.array([(c.x, c.y, c.z, s.x, s.y, s.z) for c, s in zip(centers, sizes, strict=True)],
+                     np.float64).reshape(n, 6)
+    _check_boxes(boxes, 'x, y, z and size in metres')
+    is_numbered = all(_is_id(d.id) for d in kept)
     return Detections3D(
-        np.array([(c.x, c.y, c.z) for c in centers], np.float64).reshape(n, 3),
+        boxes[:, :3],
         np.array(rotations, np.float64).reshape(n, 3, 3),
-        np.array([(d.bbox.size.x, d.bbox.size.y, d.bbox.size.z) for d in kept],
-                 np.float64).reshape(n, 3),
+        boxes[:, 3:],
         np.array([b.pose.covariance for b in best], np.float64).reshape(n, 6, 6),
         np.array([b.hypothesis.score for b in best], np.float32),
-        np.array([int(i) if i.isdecimal() else -1 for i in ids], np.int64), np.arange(n),
+        np.array([int(i) if _is_id(i) else -1 for i in ids], np.int64), np.arange(n),
         tuple('ground_contact' if d.id.startswith('ground_contact') else 'depth' for d in kept),
         np.array([int(d.id) for d in kept], np.int64) if is_numbered else None)
 
@@ -253,6 +278,21 @@ def _corners(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Return (N, 4) left, top, right, bottom from centre and size."""
     half = boxes[:, 2:] * 0.5
     return np.hstack([boxes[:, :2] - half, boxes[:, :2] + half]).astype(np.float32)
+
+
+def _check_boxes(boxes: npt.NDArray[np.float64], what: str) -> None:
+    """
+    Refuse boxes that are none.
+
+    :param boxes: (N, 2 D) centres and sizes.
+    :param what: Their columns, for the sentence.
+    :raises ValueError: If a number is not finite, or a size negative.
+    """
+    good = np.isfinite(boxes).all(axis=1) & (boxes[:, boxes.shape[1] // 2:] >= 0.0).all(axis=1)
+    if not good.all():
+        raise ValueError(
+            f'a detection has the box {boxes[~good][0].tolist()} ({what}); all must be numbers, '
+            'and no size negative')
 
 
 def metres_from_mm(

@@ -32,7 +32,7 @@ _DETECTIONS_3D = 'vision_msgs/msg/Detection3DArray'
 _LABELS, _GRID = 'vision_msgs/msg/LabelInfo', 'nav_msgs/msg/OccupancyGrid'
 _ODOMETRY, _VECTOR = 'nav_msgs/msg/Odometry', 'geometry_msgs/msg/Vector3Stamped'
 _IMAGE, _SCAN = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/LaserScan'
-_POSE = 'geometry_msgs/msg/PoseStamped'
+_POSE, _CLASSES = 'geometry_msgs/msg/PoseStamped', 'vision_msgs/msg/Classification'
 
 Take = Callable[[int, Any], None]  # gets the recorder's stamp and a message
 
@@ -67,6 +67,7 @@ class Truth:
     detections: dict[int, Detections] = field(default_factory=dict)
     boxes_3d: dict[int, tuple[Detections3D, str]] = field(default_factory=dict)  # and their frame
     masks: PackedMasks = field(default_factory=PackedMasks)
+    classes: dict[int, int] = field(default_factory=dict)  # of the whole picture
     areas_px: dict[int, dict[int, int]] = field(default_factory=dict)  # visible, by instance
     occupancy: OccupancyMap | None = None
     # received_ns, stamp_ns, x and y in metres
@@ -75,7 +76,8 @@ class Truth:
     impacts: list[tuple[int, float]] = field(default_factory=list)  # received_ns, m/s
 
     def __bool__(self) -> bool:
-        return bool(self.detections or len(self.masks) or self.occupancy is not None)
+        return bool(self.detections or len(self.masks) or self.classes
+                    or self.occupancy is not None)
 
 
 @dataclass
@@ -170,6 +172,7 @@ class _Takers:
             (f'{truth}/detections', _DETECTIONS): self._true_boxes,
             (f'{truth}/detections_3d', _DETECTIONS_3D): self._true_boxes_3d,
             (f'{truth}/mask', _IMAGE): self._true_mask,
+            (f'{truth}/classification', _CLASSES): self._true_class,
             (f'{truth}/instances', _IMAGE): self._areas}
         takers |= {name: [take] for (name, type_name), take in known.items()
                    if self._type(name) == type_name}
@@ -255,6 +258,9 @@ class _Takers:
 
     def _true_mask(self, at_ns: int, msg: Any) -> None:
         self._notes.truth.masks[_stamp_ns(msg)] = decode.ids_from_msg(msg)
+
+    def _true_class(self, at_ns: int, msg: Any) -> None:
+        self._notes.truth.classes[_stamp_ns(msg)] = decode.class_from_msg(msg)
 
     def _areas(self, at_ns: int, msg: Any) -> None:
         counts = np.bincount(decode.ids_from_msg(msg).reshape(-1))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.classification import NOTHING
 from perception_nodes.core.overlay import (
     blend_mask,
     colour_of,
@@ -18,7 +19,7 @@ from perception_nodes.core.transforms import TransformBuffer, TransformError
 from perception_nodes.core.types import Detections, Detections3D, Ids
 from perception_nodes.evaluation.bag_page import Findings, PageSection
 from perception_nodes.evaluation.bag_run import Moment
-from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
+from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, PictureScores, Place
 from perception_nodes.evaluation.bag_truth import BoxFile
 from perception_nodes.evaluation.consistency import (
     BoxConsistency,
@@ -117,6 +118,23 @@ class MaskPart:
         """Return mIoU and what belongs to it."""
         return _scored(
             self._name, 'masks', self._scores, ('mIoU', 'pixel_accuracy', 'boundary_f'), seed)
+
+
+class PicturePart:
+    """What a classifier says of whole pictures against what they show."""
+
+    def __init__(self, name: str, scores: PictureScores) -> None:
+        self._name, self._scores = name, scores
+
+    def add(self, place: Place, moment: Moment) -> None:
+        """Compare the answer to a frame with the truth; none is a wrong one."""
+        answer = moment.answers.classification
+        self._scores.add(place, NOTHING if answer is None else answer)
+
+    def finish(self, seed: int) -> Findings:
+        """Return accuracy and ROC curves."""
+        return _scored(
+            self._name, 'whole pictures', self._scores, ('accuracy', 'top5_accuracy'), seed)
 
 
 class BoxConsistencyPart:
@@ -288,7 +306,8 @@ class ShotsPart:
 
 
 def _scored(
-    name: str, what: str, scores: BoxScores | MaskScores, measures: Sequence[str], seed: int
+    name: str, what: str, scores: BoxScores | MaskScores | PictureScores,
+    measures: Sequence[str], seed: int,
 ) -> Findings:
     """Return the figures and the section of what a node says against the truth."""
     sentences = _coverage(name, scores)
@@ -316,7 +335,7 @@ def _headline(
     return f'{", ".join(shown)}, over {frames} labelled frames.'
 
 
-def _coverage(name: str, scores: BoxScores | MaskScores) -> list[str]:
+def _coverage(name: str, scores: BoxScores | MaskScores | PictureScores) -> list[str]:
     """Return what a reader must know about frames and labels that did not meet."""
     sentences = []
     if scores.unlabelled:

@@ -10,7 +10,7 @@ from perception_nodes.conversions import decode
 from perception_nodes.core.types import Ids
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.bag_frames import COMPRESSED
-from perception_nodes.evaluation.datasets import LabelledImage
+from perception_nodes.evaluation.datasets import ClassifiedImage, LabelledImage
 from perception_nodes.evaluation.mask_datasets import MaskedImage
 
 
@@ -64,6 +64,17 @@ class MaskedFrame(MaskedImage):
     def mask(self) -> npt.NDArray[np.uint8]:
         """Read the classes, (H, W) uint8, 255 void."""
         return self.read_mask()
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedFrame(ClassifiedImage):
+    """A frame of a bag and what it shows."""
+
+    read: Callable[[], npt.NDArray[np.uint8]] = field(kw_only=True)
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """Read the picture, (H, W, 3) uint8."""
+        return self.read()
 
 
 class UnpackedMasks(Sequence[Ids]):

@@ -7,15 +7,23 @@ import math
 from pathlib import Path
 
 import numpy as np
-from perception_nodes.core.types import Detections, Ids, RgbdFrame
+from perception_nodes.core.types import ClassScores, Detections, Ids, RgbdFrame
 from perception_nodes.evaluation.bag_notes import PackedMasks
 from perception_nodes.evaluation.bag_pictures import (
     BagPictures,
+    ClassifiedFrame,
     LabelledFrame,
     MaskedFrame,
     UnpackedMasks,
 )
-from perception_nodes.evaluation.bag_truth import BoxFile, BoxTruth, MaskTruth, TrueBoxes
+from perception_nodes.evaluation.bag_truth import (
+    BoxFile,
+    BoxTruth,
+    ClassTruth,
+    MaskTruth,
+    TrueBoxes,
+)
+from perception_nodes.evaluation.classification_task import ClassComparison
 from perception_nodes.evaluation.coco_matches import match_as_coco
 from perception_nodes.evaluation.detection_task import BoxComparison
 from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
@@ -131,3 +139,40 @@ class MaskScores:
         """Return tables, confusion and worst frames."""
         return MaskComparison(self.images, self.class_names, seed).evaluate(
             UnpackedMasks(self._reads))
+
+
+@dataclass
+class PictureScores:
+    """
+    What one node says of whole pictures against what they show.
+
+    :param class_names: The classes to score: those of the truth that the node knows.
+    :param answer_names: All classes that the node knows.
+    """
+
+    truth: ClassTruth
+    class_names: Mapping[int, str]
+    answer_names: Mapping[int, str]
+    pictures: BagPictures
+    images: list[ClassifiedFrame] = field(default_factory=list)
+    answers: list[ClassScores] = field(default_factory=list)
+    unlabelled: int = 0
+    _blocks: list[int] = field(default_factory=list)
+
+    def add(self, place: Place, answer: ClassScores) -> None:
+        """Take the answer to a frame, if the truth of it is known."""
+        class_id = self.truth.at(place.frame)
+        if class_id is None:
+            self.unlabelled += 1
+            return
+        self.answers.append(answer)
+        self._blocks.append(place.block)
+        self.images.append(ClassifiedFrame(
+            Path(place.title), class_id,
+            read=partial(self.pictures.rgb, place.stamp_ns, place.received_ns)))
+
+    def evaluation(self, seed: int) -> Evaluation:
+        """Return the table, ROC curves, confusion and worst frames."""
+        return ClassComparison(
+            self.images, self.class_names, self.answer_names, seed, groups_of(self._blocks)
+        ).evaluate(self.answers)

@@ -165,6 +165,29 @@ def _likely(foreign: str, known: Sequence[str]) -> str:
     return f'{close[0] if close else "..."}={foreign}'
 
 
+class ClassTruth:
+    """
+    What each frame shows.
+
+    :param classes: In the class ids of whoever is scored, by stamp.
+    """
+
+    def __init__(self, classes: Mapping[int, int], tolerance_ns: int) -> None:
+        self.classes, self._tolerance_ns = classes, tolerance_ns
+        self._stamps_ns = sorted(classes)
+
+    @classmethod
+    def of_boxes(cls, file: BoxFile) -> 'ClassTruth':
+        """Take the pictures of a file that have boxes of one class alone."""
+        return cls({stamp_ns: int(labels.class_ids[0]) for stamp_ns, labels in file.boxes.items()
+                    if len(set(labels.class_ids.tolist())) == 1}, file.tolerance_ns)
+
+    def at(self, frame: RgbdFrame) -> int | None:
+        """Return the class of a frame; None where nobody tells."""
+        stamp_ns = nearest_stamp(self._stamps_ns, frame.stamp_ns, self._tolerance_ns)
+        return None if stamp_ns is None else self.classes[stamp_ns]
+
+
 class MaskTruth:
     """True masks by frame, in the class ids of whoever is scored."""
 

@@ -30,11 +30,12 @@ from perception_nodes.evaluation.bag_parts import (
     MaskOf,
     MaskPart,
     Part,
+    PicturePart,
     ShotsPart,
 )
 from perception_nodes.evaluation.bag_pictures import BagPictures
 from perception_nodes.evaluation.bag_run import BagRun, Moment
-from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, Place
+from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, PictureScores, Place
 from perception_nodes.evaluation.bag_source import BagSource, TopicNames
 from perception_nodes.evaluation.bag_space import MapPart, PositionPart
 from perception_nodes.evaluation.bag_speed import RecordedSpeedPart, speed_findings
@@ -42,6 +43,7 @@ from perception_nodes.evaluation.bag_truth import (
     box_file,
     BoxFile,
     BoxTruth,
+    ClassTruth,
     MaskTruth,
     no_common_class,
     shared_classes,
@@ -178,6 +180,8 @@ class _Evaluation:
                 scored += self._mask_parts(
                     node.name, node.class_names, _mask_or_nothing, pictures)
                 unscored.append(MaskConsistencyPart(node.name, _mask_of_node))
+            elif node.kind == 'classification' and 'detections' not in node.needs:
+                scored += self._picture_parts(node.name, node.class_names, pictures)
             elif node.kind == 'obstacle_map' and truth.occupancy is not None:
                 scored.append(MapPart(node.name, truth, truth.occupancy, self.transforms))
             elif node.kind == 'grasp' and self.task.grasp_labels is not None:
@@ -209,8 +213,7 @@ class _Evaluation:
         task, truth = self.task, self.notes.truth
         source: BoxFile | BoxTruth
         if task.labels is not None:
-            source = box_file(
-                read_labels(task.labels), class_names, task.renamed, task.tolerance_ns)
+            source = self._box_file(task.labels, class_names)
             wanted = {int(i) for labels in source.boxes.values() for i in labels.class_ids}
         elif truth.detections:
             ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
@@ -224,6 +227,10 @@ class _Evaluation:
             return []
         scored = {i: label for i, label in class_names.items() if i in wanted}
         return [BoxPart(name, BoxScores(source, scored, pictures), boxes_of)]
+
+    def _box_file(self, labels: Path, class_names: Mapping[int, str]) -> BoxFile:
+        return box_file(
+            read_labels(labels), class_names, self.task.renamed, self.task.tolerance_ns)
 
     def _position_parts(self, name: str, class_names: Mapping[int, str]) -> list[Part]:
         truth, transforms = self.notes.truth, self.transforms
@@ -253,6 +260,27 @@ class _Evaluation:
         scored = {i: label for i, label in class_names.items() if i in ids.values()}
         source = MaskTruth(truth, ids, task.tolerance_ns)
         return [MaskPart(name, MaskScores(source, scored, pictures), mask_of)]
+
+
+    def _picture_parts(
+        self, name: str, class_names: Mapping[int, str], pictures: BagPictures
+    ) -> list[Part]:
+        task, truth = self.task, self.notes.truth
+        if task.labels is not None:
+            source = ClassTruth.of_boxes(self._box_file(task.labels, class_names))
+        elif truth.classes:
+            ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+            if not ids:
+                self.sentences.append(f'{name}: ' + no_common_class(
+                    foreign, list(class_names.values()), task.topics.truth, 'classification'))
+                return []
+            source = ClassTruth({stamp_ns: ids[class_id] for stamp_ns, class_id in
+                                 truth.classes.items() if class_id in ids}, task.tolerance_ns)
+        else:
+            return []
+        wanted = set(source.classes.values())
+        shown = {i: label for i, label in class_names.items() if i in wanted}
+        return [PicturePart(name, PictureScores(source, shown, class_names, pictures))]
 
 
 class _Recorded:

@@ -1,7 +1,7 @@
 """Small bags whose answers are known."""
 
 import numpy as np
-from perception_nodes.core.types import CameraIntrinsics, Detections
+from perception_nodes.core.types import CameraIntrinsics, ClassScores, Detections
 from perception_nodes.evaluation.bag_writer import BagWriter
 import pytest
 
@@ -60,6 +60,11 @@ class SmallBag:
     def boxes(self, stamp_ns, found, topic=f'{TRUTH}/detections', delay_ns=0):
         self.put(topic, self.encode.detections_to_msg(found, self.header(stamp_ns)), stamp_ns,
                  delay_ns)
+
+    def classification(self, stamp_ns, class_id, topic=f'{TRUTH}/classification'):
+        answer = ClassScores(np.array([class_id]), np.ones(1, np.float32))
+        self.put(topic, self.encode.classification_to_msg(answer, self.header(stamp_ns)),
+                 stamp_ns)
 
     def labels(self, class_names, topic=f'{TRUTH}/label_info'):
         self.put(topic, self.encode.label_info_to_msg(class_names, 0.0, self.header(0)),

@@ -126,6 +126,56 @@ def test_a_node_is_run_and_scored(colours, tmp_path):
     assert 'mIoU' in page
 
 
+@pytest.fixture
+def flashes(small_bag, colour_classifier):
+    """Record five red and five green pictures, of which two green ones are said to be red."""
+    bag = small_bag('flashes')
+    bag.labels({7: 'scarlet', 8: 'green'})
+    for n, stamp_ns in enumerate(STAMPS_NS):
+        rgb = np.zeros((48, 64, 3), np.uint8)
+        rgb[..., int(n >= 5)] = 200
+        bag.image(stamp_ns, rgb)
+        bag.classification(stamp_ns, 7 if n < 7 else 8)
+    params = colour_classifier.parent / 'colours.yaml'
+    params.write_text('classification: {ros__parameters: {model: colours, '
+                      f'manifest: {colour_classifier}}}}}\n')
+    return bag.close(), params
+
+
+def test_a_classifier_is_scored_on_what_the_bag_says(flashes, tmp_path):
+    """All five red and three of five green are right; two reds are the least red pictures."""
+    bag, params = flashes
+    code, figures, page = evaluate(
+        bag, tmp_path / 'out', '--params', str(params), '--map', 'red=scarlet')
+    assert code == 0
+    assert figures['classification_accuracy'] == pytest.approx(0.8)
+    assert figures['classification_accuracy_ci_low'] <= 0.8
+    assert figures['classification_labelled_frames'] == 10
+    # red against green: 5 of 7 true ones come first, the other two are among all false ones
+    assert figures['classification_roc_area'] == pytest.approx(6 / 7, abs=1e-6)
+    assert 'ROC' in page
+    assert 'is red' in page
+
+
+def test_a_classifier_is_scored_on_labels_of_a_file(flashes, tmp_path):
+    """A picture with boxes of one class shows that class; one with two is not scored."""
+    bag, params = flashes
+    content = {'categories': [{'id': 1, 'name': 'red'}, {'id': 2, 'name': 'green'}],
+               'images': [], 'annotations': []}
+    for n, classes in ((0, [1]), (4, [1, 1]), (6, [1]), (8, [1, 2]), (9, [])):
+        content['images'].append({
+            'id': n, 'file_name': f'{STAMPS_NS[n]}.png', 'width': 64, 'height': 48})
+        content['annotations'] += [{
+            'id': 10 * n + k, 'image_id': n, 'category_id': class_id, 'bbox': [1, 1, 20, 20]}
+            for k, class_id in enumerate(classes)]
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    code, figures, _ = evaluate(bag, tmp_path / 'out', '--params', str(params),
+                                '--labels', str(tmp_path / 'labels.json'))
+    assert code == 0
+    assert figures['classification_labelled_frames'] == 3
+    assert figures['classification_accuracy'] == pytest.approx(2 / 3)
+
+
 def test_the_same_bag_has_the_same_hash(colours, tmp_path):
     """In both processes and in this one; another picture has another one."""
     bag, params = colours
@@ -209,6 +259,41 @@ def test_two_cameras_with_one_frame_are_said(small_bag, tmp_path, colours, capsy
     assert '/camera/color/camera_info and /rear/color/camera_info' in said
     assert "the same frame_id 'camera_color_optical_frame'" in said
     assert 'the same frame_id' in page
+
+
+def test_several_cameras_stand_side_by_side(small_bag, tmp_path, colour_segmenter, capsys):
+    """The front camera's truth is what the model says; the rear one's is all green, half true."""
+    bag, manifest = small_bag('cameras'), colour_segmenter()
+    rgb, ids = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    rgb[:, :32, 0], rgb[:, 32:, 1], ids[:, 32:] = 255, 255, 1
+    for prefix in (TRUTH, f'{TRUTH}/rear'):
+        bag.labels({0: 'red', 1: 'green'}, f'{prefix}/label_info')
+    for stamp_ns in STAMPS_NS[:3]:
+        for camera, prefix, mask in (
+                ('/camera', TRUTH, ids), ('/rear', f'{TRUTH}/rear', np.ones_like(ids))):
+            bag.image(stamp_ns, rgb, f'{camera}/color/image_raw')
+            bag.info(stamp_ns, topic=f'{camera}/color/camera_info')
+            bag.mask(stamp_ns, mask, f'{prefix}/mask')
+    params = tmp_path / 'params.yaml'
+    params.write_text(f'segmentation: {{ros__parameters: {{model: colours, '
+                      f'manifest: {manifest}}}}}\n')
+    flags = ('--params', str(params), '--camera', '/camera', 'rear')
+    code, figures, page = evaluate(bag.close(), tmp_path / 'out', *flags)
+    assert code == 0
+    assert figures['cameras_camera_segmentation_pixel_accuracy'] == pytest.approx(1.0, abs=0.01)
+    assert figures['cameras_rear_segmentation_pixel_accuracy'] == pytest.approx(0.5, abs=0.01)
+    assert figures['n'] == 6
+    assert 'cameras, /rear' in page
+    assert '/camera/color/camera_info and /rear/color/camera_info' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('flags', 'said'), [
+    (('--camera', '/a', '/b', '--image', '/x'), '--image is for one camera, but --camera names'),
+    (('--camera', '/a', '/a/'), '--camera names /a twice'),
+    (('--camera', '/a', '/b', '--truth', '/t'), '--truth has 1 prefixes for the 2 cameras')])
+def test_cameras_that_do_not_fit_are_said(room, tmp_path, capsys, flags, said):
+    assert evaluate(room, tmp_path / 'out', *flags)[0] == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('flags', 'said'), [

@@ -1,7 +1,5 @@
 """The classification node over a real graph: whole images, and the boxes of a detector."""
 
-import hashlib
-
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
@@ -22,36 +20,12 @@ pytestmark = pytest.mark.graph
 
 FRAME_ID = 'camera_color_optical_frame'
 RED, GREEN, BLUE = '0', '1', '2'
-MANIFEST = """
-models:
-  - name: colours
-    task: classification
-    backend: onnxruntime
-    architecture: means
-    domain: real
-    file: colours.onnx
-    sha256: {sha256}
-    licence: MIT
-    classes: {{0: red, 1: green, 2: blue}}
-    input: {{width: 8, height: 8, std: [50, 50, 50]}}
-"""
 
 
 @pytest.fixture
-def colours(tmp_path):
+def colours(colour_classifier):
     """Return the arguments for a classifier that tells red, green and blue apart."""
-    onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
-    from onnx import helper, TensorProto
-    graph = helper.make_graph(
-        [helper.make_node('ReduceMean', ['image'], ['scores'], axes=[2, 3], keepdims=0)],
-        'means', [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 3])])
-    path = tmp_path / 'colours.onnx'
-    onnx.save(helper.make_model(
-        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / 'manifest.yaml').write_text(MANIFEST.format(sha256=sha256))
-    return '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=colours'
+    return '-p', f'manifest:={colour_classifier}', '-p', 'model:=colours'
 
 
 def picture(stamp_ns):
