@@ -40,6 +40,10 @@ class CountingParams(Params):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, numbers in (('line', self.line), ('zone', self.zone)):
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(
+                    f"parameter '{name}' is {list(numbers)}; all of it must be finite numbers")
         if len(self.line) not in (0, 4) or (self.line and self.line[:2] == self.line[2:]):
             raise ValueError(
                 f"parameter 'line' is {list(self.line)}; it must be four numbers x1, y1, x2, y2 "

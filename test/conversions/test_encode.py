@@ -177,6 +177,33 @@ def test_a_class_id_that_is_no_number_is_explained():
         detections_from_msg(msg)
 
 
+@pytest.mark.parametrize(('center_x', 'size_x', 'shown'), [
+    (np.nan, 4.0, 'nan, 6.0, 4.0, 8.0'), (5.0, np.inf, '5.0, 6.0, inf, 8.0'),
+    (5.0, -4.0, '5.0, 6.0, -4.0, 8.0')])
+def test_a_box_that_is_none_is_shown(center_x, size_x, shown):
+    """With its numbers; the good ones beside it do not hide it."""
+    found = Detections(
+        np.array([[0, 0, 1, 1], [3, 2, 7, 10]], np.float32), np.ones(2, np.float32),
+        np.ones(2, np.int64))
+    msg = detections_to_msg(found, HEADER)
+    msg.detections[1].bbox.center.position.x = center_x
+    msg.detections[1].bbox.size_x = size_x
+    with pytest.raises(ValueError, match=f'has the box .{shown}. .x, y and size in pixels'):
+        detections_from_msg(msg)
+
+
+def test_ids_too_long_for_a_number_are_none():
+    """Some trackers number by 128 bits."""
+    found = Detections(
+        np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.ones(1, np.int64), np.array([3]))
+    msg = detections_to_msg(found, HEADER)
+    msg.detections[0].id = '9' * 30
+    assert detections_from_msg(msg).object_ids is None
+    msg.detections[0].results[0].hypothesis.class_id = '9' * 30
+    with pytest.raises(ValueError, match='it must be a decimal number'):
+        detections_from_msg(msg)
+
+
 def test_class_names_round_trip():
     """The latched list resolves what the detections say."""
     names = {1: 'person', 90: 'toothbrush'}

@@ -105,3 +105,11 @@ def test_object_ids_of_boxes_in_space_come_back():
     read = detections_3d_from_msg(
         detections_3d_to_msg(boxes(['depth', 'depth'], np.array([4, 9])), HEADER))
     assert read.object_ids.tolist() == [4, 9]
+
+
+def test_a_box_in_space_that_is_none_is_shown():
+    """The position of the second is no number."""
+    msg = detections_3d_to_msg(boxes(['depth', 'depth'], np.array([4, 9])), HEADER)
+    msg.detections[1].bbox.center.position.z = float('nan')
+    with pytest.raises(ValueError, match='has the box .*nan.* .x, y, z and size in metres'):
+        detections_3d_from_msg(msg)

@@ -127,6 +127,7 @@ def test_after_a_jump_of_time_objects_begin_anew():
 @pytest.mark.parametrize(('values', 'sentence'), [
     ({'line': (1.0, 2.0, 3.0)}, "'line' is .* four numbers"),
     ({'line': (1.0, 2.0, 1.0, 2.0)}, 'two different points'),
+    ({'zone': (0.0, 0.0, 9.0, 0.0, 9.0, float('inf'))}, "'zone' is .*inf.* finite"),
     ({'zone': (1.0, 2.0, 3.0, 4.0)}, "'zone' is .* three points"),
     ({'zone': (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)}, 'pairs'),
     ({}, "either 'line' or 'zone'"),
