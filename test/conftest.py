@@ -12,6 +12,7 @@ import tempfile
 import numpy as np
 from perception_nodes.cli.processes import use_private_graph
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA_VARIABLE = 'PERCEPTION_NODES_DATA'
@@ -38,23 +39,24 @@ def data_dir():
     return folder
 
 
-COLOURS_MANIFEST = """
-models:
-  - name: colours
-    task: segmentation
-    backend: onnxruntime
-    architecture: none
-    domain: real
-    file: colours.onnx
-    sha256: {sha256}
-    licence: Apache-2.0
-    classes: {classes}
-    input: {{width: 64, height: 48, layout: {layout}, std: [255, 255, 255]}}
-"""
+@pytest.fixture
+def write_manifest(tmp_path):
+    """Return a function that writes a manifest of one model and returns its path."""
+    def write(name, task, **fields):
+        file = tmp_path / fields.setdefault('file', f'{name}.onnx')
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else 64 * 'f'
+        path = tmp_path / 'manifest.yaml'
+        path.write_text(yaml.safe_dump({'models': [{
+            'name': name, 'task': task, 'backend': 'onnxruntime', 'architecture': 'none',
+            'domain': 'real', 'sha256': digest, 'licence': 'Apache-2.0',
+            **fields}]}))
+        return path
+
+    return write
 
 
 @pytest.fixture
-def colour_segmenter(tmp_path):
+def colour_segmenter(tmp_path, write_manifest):
     """
     Return a function that writes a manifest with a segmenter named ``colours``.
 
@@ -85,32 +87,16 @@ def colour_segmenter(tmp_path):
              helper.make_tensor_value_info('logits', kind, None)],
             [numpy_helper.from_array(np.float32(10.0), 'ten')])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-        path = tmp_path / 'colours.onnx'
-        onnx.save(model, path)
-        (tmp_path / 'manifest.yaml').write_text(COLOURS_MANIFEST.format(
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(), classes=classes, layout=layout))
-        return tmp_path / 'manifest.yaml'
+        onnx.save(model, tmp_path / 'colours.onnx')
+        return write_manifest(
+            'colours', 'segmentation', classes=yaml.safe_load(classes),
+            input={'width': 64, 'height': 48, 'layout': layout, 'std': [255, 255, 255]})
 
     return write
 
 
-CLASSIFIER_MANIFEST = """
-models:
-  - name: colours
-    task: classification
-    backend: onnxruntime
-    architecture: means
-    domain: real
-    file: colours.onnx
-    sha256: {sha256}
-    licence: MIT
-    classes: {{0: red, 1: green, 2: blue}}
-    input: {{width: 8, height: 8, std: [50, 50, 50]}}
-"""
-
-
 @pytest.fixture
-def colour_classifier(tmp_path):
+def colour_classifier(tmp_path, write_manifest):
     """Write a classifier ``colours`` that tells red, green and blue; return its manifest."""
     onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
     from onnx import helper, TensorProto
@@ -118,12 +104,12 @@ def colour_classifier(tmp_path):
         [helper.make_node('ReduceMean', ['image'], ['scores'], axes=[2, 3], keepdims=0)],
         'means', [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, 8, 8])],
         [helper.make_tensor_value_info('scores', TensorProto.FLOAT, [1, 3])])
-    path = tmp_path / 'colours.onnx'
     onnx.save(helper.make_model(
-        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8), path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / 'manifest.yaml').write_text(CLASSIFIER_MANIFEST.format(sha256=sha256))
-    return tmp_path / 'manifest.yaml'
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8),
+        tmp_path / 'colours.onnx')
+    return write_manifest(
+        'colours', 'classification', classes={0: 'red', 1: 'green', 2: 'blue'},
+        input={'width': 8, 'height': 8, 'std': [50, 50, 50]})
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import contextlib
-import hashlib
 import signal
 import subprocess
 import sys
@@ -140,24 +139,8 @@ def start_node():
     assert codes == [node.expected_exit for node in started], ''.join(n.output for n in started)
 
 
-MANIFEST = """
-models:
-  - name: touchy
-    task: detection
-    backend: onnxruntime
-    architecture: none
-    head: ssd
-    domain: real
-    file: touchy.onnx
-    sha256: {sha256}
-    licence: Apache-2.0
-    classes: {{1: thing}}
-    input: {{width: 8, height: 8, layout: NHWC}}
-"""
-
-
 @pytest.fixture
-def touchy(tmp_path):
+def touchy(tmp_path, write_manifest):
     """Return the arguments for a detector with one fixed box that throws at bright images."""
     onnx = pytest.importorskip('onnx', reason='onnx is not installed: it builds the network')
     from onnx import helper, numpy_helper, TensorProto
@@ -178,8 +161,7 @@ def touchy(tmp_path):
          helper.make_tensor_value_info('boxes', TensorProto.FLOAT, [1, 1, 4])],
         [numpy_helper.from_array(v, k) for k, v in constants.items()])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
-    path = tmp_path / 'touchy.onnx'
-    onnx.save(model, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / 'manifest.yaml').write_text(MANIFEST.format(sha256=digest))
-    return '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=touchy'
+    onnx.save(model, tmp_path / 'touchy.onnx')
+    manifest = write_manifest('touchy', 'detection', head='ssd', classes={1: 'thing'},
+                              input={'width': 8, 'height': 8, 'layout': 'NHWC'})
+    return '-p', f'manifest:={manifest}', '-p', 'model:=touchy'

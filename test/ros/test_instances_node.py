@@ -9,7 +9,6 @@ from perception_nodes.conversions.encode import (
     image_to_msg,
     intrinsics_to_msg,
 )
-from perception_nodes.core.manifest import file_sha256
 from perception_nodes.core.types import CameraIntrinsics, Detections, Masks
 import pytest
 from rclpy.parameter import Parameter
@@ -26,19 +25,6 @@ FRAME = 'camera_color_optical_frame'
 # two objects side by side, and a weak one over both
 AREAS = (np.s_[24:72, 32:64], np.s_[24:72, 64:90], np.s_[40:50, 40:80])
 SCORES = (0.8, 0.9, 0.2)
-MANIFEST = """
-models:
-  - name: pair
-    task: instances
-    backend: none
-    architecture: none
-    domain: real
-    file: none
-    sha256: ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
-    licence: Apache-2.0
-    classes: {1: thing}
-    input: {width: 128, height: 96}
-"""
 
 
 class PairModel:
@@ -62,10 +48,10 @@ class PairModel:
 
 
 @pytest.fixture
-def rig(graph, monkeypatch, tmp_path):
+def rig(graph, monkeypatch, write_manifest):
     """Run the node in this process, and return a camera of two things that touch."""
-    manifest = tmp_path / 'manifest.yaml'
-    manifest.write_text(MANIFEST)
+    manifest = write_manifest('pair', 'instances', backend='none', classes={1: 'thing'},
+                              input={'width': 128, 'height': 96})
     monkeypatch.setattr(detection_node, 'load_model', lambda *_, **__: PairModel())
 
     class Rig:
@@ -190,7 +176,8 @@ def test_without_a_reading_of_depth_there_are_still_instances(rig):
 
 
 @pytest.mark.slow
-def test_a_network_with_masks_runs_in_the_node(graph, start_node, tmp_path):
+def test_a_network_with_masks_runs_in_the_node(
+        graph, start_node, tmp_path, write_manifest):
     """From the manifest through backend and node, in a process of its own; thresholds hold."""
     torch = pytest.importorskip('torch')
     tasks = pytest.importorskip('ultralytics.nn.tasks')
@@ -202,11 +189,10 @@ def test_a_network_with_masks_runs_in_the_node(graph, start_node, tmp_path):
     network.names = {0: 'thing'}
     path = tmp_path / 'weights.pt'
     torch.save({'model': network.eval(), 'ema': None, 'train_args': {}}, path)
-    text = MANIFEST.replace('{1: thing}', '{0: thing}').replace('file: none', 'file: weights.pt')
-    text = text.replace('f' * 64, file_sha256(path)).replace('backend: none', (
-        'backend: ultralytics')).replace('height: 96', 'height: 96, resize: letterbox')
-    (tmp_path / 'manifest.yaml').write_text(text)
-    start_node('detection_node', '-p', f'manifest:={tmp_path}/manifest.yaml', '-p', 'model:=pair',
+    manifest = write_manifest(
+        'pair', 'instances', backend='ultralytics', file=path.name, classes={0: 'thing'},
+        input={'width': 128, 'height': 96, 'resize': 'letterbox'})
+    start_node('detection_node', '-p', f'manifest:={manifest}', '-p', 'model:=pair',
                '-p', 'max_detections:=7')
     instances = graph.collect(Image, '/detection/instances')
     boxes = graph.collect(Detection2DArray, '/detection/detections')

@@ -14,19 +14,6 @@ pytestmark = pytest.mark.graph
 
 CAMERA = CameraIntrinsics.from_fov(128, 96, 60.0)
 FRAME = 'camera_color_optical_frame'
-MANIFEST = """
-models:
-  - name: bright
-    task: detection
-    backend: none
-    architecture: none
-    domain: real
-    file: none
-    sha256: ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
-    licence: Apache-2.0
-    classes: {1: thing}
-    input: {width: 128, height: 96}
-"""
 
 
 class BrightModel:
@@ -49,11 +36,12 @@ class BrightModel:
 
 
 @pytest.fixture
-def rig(graph, monkeypatch, tmp_path):
+def rig(graph, monkeypatch, write_manifest):
     """Run the node in this process, before a camera that is shown one thing."""
-    (tmp_path / 'manifest.yaml').write_text(MANIFEST)
+    manifest = write_manifest('bright', 'detection', backend='none', classes={1: 'thing'},
+                              input={'width': 128, 'height': 96})
     monkeypatch.setattr(detection_node, 'load_model', lambda *_, **__: BrightModel())
-    values = {'manifest': str(tmp_path / 'manifest.yaml'), 'model': 'bright', 'track': True,
+    values = {'manifest': str(manifest), 'model': 'bright', 'track': True,
               'boxes_3d': 'depth', 'input_reliability': 'reliable'}
     node = detection_node.DetectionNode(context=graph.context, parameter_overrides=[
         Parameter(name, value=value) for name, value in values.items()])
