@@ -42,10 +42,12 @@ from perception_nodes.evaluation.detection_scores import (
 from perception_nodes.evaluation.mask_datasets import read_masks, SegmentationDataset
 from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.results import percentiles, Value, write_results
-from perception_nodes.evaluation.segmentation_scores import pixels_found, tally
+from perception_nodes.evaluation.segmentation_scores import MaskTally, pixels_found, tally
 from perception_nodes.sim.classes import CLASS_NAMES, SEGMENTED_NAMES
 from perception_nodes.sim.dataset import DatasetPlan, VERSION
 from perception_nodes.sim.families import FAMILIES, HELD_OUT_FAMILIES
+from perception_nodes.sim.robot import mounts
+from perception_nodes.sim.scene import ROUND_ROBOT
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ _BY_CLASS = re.compile(f'(detection_AP|detection_AP50|segmentation_IoU)_({_CLASS
 _SPEED_FRAMES = 60
 _WARM_UP = 3
 _VGA = (640, 480)
+_HEIGHT_M = 0.2  # how far above or below the robot's camera a view may be like its own
 
 Mask = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -208,9 +211,30 @@ def _segmentation(models: _Models, root: Path, split: str, seed: int) -> dict[st
         groups_of([image.scene for image in data.images]))
     values = {name if name.startswith('boundary') else f'segmentation_{name}': value
               for name, value in result.scores(seed).items()}
+    values |= _in_rooms(root / split, data, result, seed)
     if split == 'test' and 'object' in names.values():
         object_id = next(i for i, name in names.items() if name == 'object')
         values |= _pixels_by_family(root / split, data, masks, object_id, seed)
+    return values
+
+
+def _in_rooms(
+    folder: Path, data: SegmentationDataset, result: MaskTally, seed: int
+) -> dict[str, float]:
+    """Return mIoU in rooms alone, and there from about the height of the robot's camera."""
+    frames = {frame['file']: frame for frame in map(
+        json.loads, (folder / 'frames.jsonl').read_text().splitlines())}
+    heights_m = np.array([
+        frames[image.path.name]['map_from_camera'][2][3] for image in data.images])
+    is_room = np.array([frames[image.path.name]['world'] == 'room' for image in data.images])
+    robot_m = mounts(ROUND_ROBOT, 0.0).base_from_camera[2, 3]
+    values = {}
+    for name, chosen in (('rooms', is_room), (
+            'robot_height', is_room & (np.abs(heights_m - robot_m) < _HEIGHT_M))):
+        if chosen.any():
+            scores = result.of(chosen).scores(seed)
+            values |= {f'segmentation_mIoU_{name}{end}': scores[f'mIoU{end}']
+                       for end in ('', '_ci_low', '_ci_high')}
     return values
 
 

@@ -28,6 +28,12 @@ class MaskTally:
     boundary_fs: npt.NDArray[np.float64]  # (images,) NaN where there is no contour
     groups: npt.NDArray[np.int64]  # (images,) scene of each image
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> 'MaskTally':
+        """Return what is kept of some pictures, (images,) bool; at least one."""
+        groups = np.unique(self.groups[chosen], return_inverse=True)[1]
+        return MaskTally(
+            self.class_names, self.confusions[chosen], self.boundary_fs[chosen], groups)
+
     def confusion(self) -> npt.NDArray[np.int64]:
         """Return the sum over the pictures, (C, C + 1)."""
         return np.asarray(self.confusions.sum(axis=0))

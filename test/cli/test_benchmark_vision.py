@@ -57,6 +57,12 @@ def test_constant_models_score_what_can_be_counted(manifest, tmp_path, capsys):
     assert values['segmentation_IoU_floor'] == pytest.approx(floor, abs=1e-6)
     classes = len(np.unique(np.minimum(pixels, 8)))
     assert values['segmentation_mIoU'] == pytest.approx(floor / classes, abs=1e-6)
+    frames = [json.loads(line) for line in
+              (root / 'test' / 'frames.jsonl').read_text().splitlines()]
+    rooms = np.concatenate([mask[mask != 255] for mask, frame in zip(masks, frames, strict=True)
+                            if frame['world'] == 'room'])
+    expected = (rooms == 0).mean() / len(np.unique(np.minimum(rooms, 8)))
+    assert values['segmentation_mIoU_rooms'] == pytest.approx(float(expected), abs=1e-6)
     assert values['segmentation_object_recall_held_out_families'] == 0.0
     rows = json.loads((root / 'test' / 'instances.json').read_text())['annotations']
     assert values['boxes_ignored'] == sum(row['ignore'] for row in rows)

@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.graph
-@pytest.mark.timeout(700)  # a slow machine drives slowly
+@pytest.mark.timeout(1300)  # a slow machine drives slowly
 def test_a_drive_is_recorded_and_shown(tmp_path, monkeypatch, capsys):
     """The robot really moved, and truth, results and pictures of it are in bag and page."""
     pytest.importorskip('mujoco', reason='mujoco is not installed: the simulator needs it')
