@@ -228,7 +228,7 @@ def _in_rooms(
         frames[image.path.name]['map_from_camera'][2][3] for image in data.images])
     is_room = np.array([frames[image.path.name]['world'] == 'room' for image in data.images])
     robot_m = mounts(ROUND_ROBOT, 0.0).base_from_camera[2, 3]
-    values = {}
+    values: dict[str, float] = {}
     for name, chosen in (('rooms', is_room), (
             'robot_height', is_room & (np.abs(heights_m - robot_m) < _HEIGHT_M))):
         if chosen.any():

@@ -15,6 +15,7 @@ _TIMEOUT_S = 600.0
 # figure of the evaluation: name in the demo's metrics
 _FIGURES = {
     'detection_AP50': 'detection_AP50', 'segmentation_mIoU': 'segmentation_mIoU',
+    'segmentation_pixel_accuracy': 'segmentation_pixel_accuracy',
     'obstacle_map_f1': 'map_f1', 'recorded_detection_detections_HOTA': 'tracking_HOTA',
     'lockstep_hash': 'lockstep_hash', 'evaluation_s': 'evaluation_s'}
 _TRACKS = '/detection/detections'  # as they were published: every box would be a track

@@ -9,7 +9,7 @@ from perception_nodes.cli.processes import await_nodes, Child
 if TYPE_CHECKING:
     from perception_nodes.ros.session import Session
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 
 Health = dict[str, dict[str, str]]  # by node: its last report
 

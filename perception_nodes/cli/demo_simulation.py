@@ -333,7 +333,8 @@ def simulation_section(drive: Drive, values: dict[str, Any]) -> Section:
             Tile(f'{_figure(values, "age_p50_ms_detection"):.0f} ms', 'median age',
                  f'of detections; p95 {_figure(values, "age_p95_ms_detection"):.0f} ms'),
             Tile(f'{_figure(values, "detection_AP50"):.2f}', 'AP50', 'of the boxes of the drive'),
-            Tile(f'{_figure(values, "segmentation_mIoU"):.2f}', 'mIoU', 'of its masks'),
+            Tile(f'{_figure(values, "segmentation_mIoU"):.2f}', 'mIoU', 'of its masks; '
+                 f'{_figure(values, "segmentation_pixel_accuracy"):.0%} of the pixels are right'),
             Tile(f'{_figure(values, "map_f1"):.2f}', 'F1', 'of its obstacle map'),
             Tile(str(values['grasp_candidates']), 'grasps', 'on the table, in the median')],
         moments=[*_moments(drive), *filter(None, [drive.table.moment()])],

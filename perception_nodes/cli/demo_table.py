@@ -31,7 +31,7 @@ INFO = '/table_camera/color/camera_info'
 _GRASPS = '/grasp/grasps'
 _TOPICS = (COLOUR, DEPTH, INFO, _GRASPS, '/grasp/markers', '/clock', '/diagnostics')
 _LOOKS = 5  # answers that are waited for
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 480.0  # the first start compiles
 _SHOWN = 12  # grasps in the picture
 
 

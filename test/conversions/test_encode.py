@@ -2,6 +2,7 @@
 
 import numpy as np
 from perception_nodes.conversions.decode import (
+    class_from_msg,
     class_names_from_msg,
     depth_m_from_msg,
     detections_from_msg,
@@ -10,11 +11,18 @@ from perception_nodes.conversions.decode import (
     rgb_from_msg,
     stamp_ns_from_msg,
 )
-from perception_nodes.core.types import CameraIntrinsics, Detections, LaserRanges, OccupancyMap
+from perception_nodes.core.types import (
+    CameraIntrinsics,
+    ClassScores,
+    Detections,
+    LaserRanges,
+    OccupancyMap,
+)
 import pytest
 
 pytest.importorskip('vision_msgs', reason='the ROS message packages are not installed')
 from perception_nodes.conversions.encode import (  # noqa: E402
+    classification_to_msg,
     detections_to_msg,
     header_to_msg,
     image_to_msg,
@@ -175,6 +183,18 @@ def test_a_class_id_that_is_no_number_is_explained():
     msg.detections[0].results[0].hypothesis.class_id = 'cup'
     with pytest.raises(ValueError, match="class id 'cup'; it must be a decimal number"):
         detections_from_msg(msg)
+
+
+def test_of_a_classification_the_best_class_counts():
+    answer = ClassScores(np.array([4, 7]), np.array([0.2, 0.7], np.float32))
+    msg = classification_to_msg(answer, HEADER)
+    assert class_from_msg(msg) == 7
+    msg.results[1].class_id = 'cat'
+    with pytest.raises(ValueError, match="a classification has class id 'cat'"):
+        class_from_msg(msg)
+    msg.results = []
+    with pytest.raises(ValueError, match='has no class'):
+        class_from_msg(msg)
 
 
 @pytest.mark.parametrize(('center_x', 'size_x', 'shown'), [
