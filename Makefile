@@ -16,7 +16,7 @@ MAKE_VENV := $(PYTHON) requirements/make_venv.py $(VENV)
 
 export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation train-navigation-report bench-places bench-regions soak
+.PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation train-navigation-report bench-places bench-regions bench-enhancement soak
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -95,6 +95,12 @@ bench-places: venv ## recognise simulated places in other light; writes out/benc
 
 bench-regions: venv ## sliding windows, region proposals and detectors on 50 photos; writes out/bench/regions.json
 	$(BIN)/perception benchmark regions $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/regions.json
+
+bench-enhancement: venv ## train a network against blur and noise, and see whether detectors gain; writes out/bench/enhancement.json
+	$(BIN)/perception dataset out/datasets/enhancement --train 3000 --val 120 --test 180 --seed 6
+	$(BIN)/perception train enhancement out/datasets/enhancement --out out/train/enhancement
+	$(BIN)/perception benchmark enhancement out/datasets/enhancement out/train/enhancement/enhancement.safetensors \
+	  --photos $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/enhancement.json
 
 train-navigation-report: venv ## train the navigation policy from three seeds (SEEDS=) and measure all; writes out/bench/navigation_seeds.md
 	$(BIN)/perception train navigation --out out/train/navigation --seeds $(or $(SEEDS),0 1 2)

@@ -14,6 +14,9 @@ BENCHMARKS = {
     'backends': (
         'perception_nodes.cli.benchmark_backends',
         'CPU time of the shipped networks in every runtime that is installed'),
+    'enhancement': (
+        'perception_nodes.cli.benchmark_enhancement',
+        'whether pictures that are made better are detected better'),
     'graph': (
         'perception_nodes.cli.benchmark_graph',
         'CPU time and latency of images between processes and through the nodes'),

@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the data set's class names where the model has others; of masks also 'void'")
     parser.add_argument(
         '--corruptions', action='store_true',
-        help='also score with blur, noise, darkness and JPEG, three strengths of each')
+        help='also score with blur, motion, noise, darkness and JPEG, three strengths of each')
     parser.add_argument(
         '--occlusion', type=count, metavar='N',
         help='also show in N pictures what the answer hangs on')
@@ -199,8 +199,8 @@ def _corrupted(task: Any, seed: int) -> dict[str, float]:
 
 def _corruption_table(metric: str, clean: float, worse: Mapping[str, float]) -> Table:
     return Table(
-        'Worse pictures', f'{metric} with Gaussian blur, noise of the sensor, little light '
-        'and strong compression.', (metric, 'clean', 'mild', 'strong', 'severe'),
+        'Worse pictures', f'{metric} with Gaussian blur, motion blur, noise of the sensor, '
+        'little light and strong compression.', (metric, 'clean', 'mild', 'strong', 'severe'),
         [(name, [clean, *(worse[f'{metric}_{name}_{strength}'] for strength in STRENGTHS)])
          for name in CORRUPTIONS])
 

@@ -14,6 +14,8 @@ TRAININGS = {
     'classification': ('perception_nodes.cli.train_classification',
                        'a classifier, on digits or on a folder of pictures per class'),
     'detection': ('perception_nodes.cli.train_detection', 'a detector, on labelled pictures'),
+    'enhancement': ('perception_nodes.cli.train_enhancement',
+                    'an auto-encoder that takes blur and noise out of pictures'),
     'grasp': ('perception_nodes.cli.train_grasp',
               'a network that judges or finds grasps, on grasps that physics tried'),
     'segmentation': ('perception_nodes.cli.train_segmentation',

@@ -1,7 +1,12 @@
 """Pictures made worse: how much, and the same every time."""
 
 import numpy as np
-from perception_nodes.evaluation.corruptions import corrupt, CORRUPTIONS, STRENGTHS
+from perception_nodes.evaluation.corruptions import (
+    corrupt,
+    CORRUPTIONS,
+    motion_blurred,
+    STRENGTHS,
+)
 import pytest
 
 
@@ -30,3 +35,18 @@ def test_noise_and_darkness_are_as_strong_as_said(picture):
     assert dark.mean() == pytest.approx(picture.mean() / 4.0, abs=0.5)
     other = corrupt(picture, 'noise', 1, seed=2)
     assert (other != corrupt(picture, 'noise', 1, seed=3)).any()
+
+
+def test_motion_smears_along_its_way_only():
+    """A bright point becomes a line of that length, as bright in all; flat pictures stay."""
+    point = np.zeros((41, 61, 3), np.uint8)
+    point[20, 30] = 250
+    level = motion_blurred(point, 9.0, 0.0)[..., 0].astype(float)
+    rows, columns = np.nonzero(level)
+    assert set(rows) == {20}
+    assert (columns.min(), columns.max()) == (30 - 5, 30 + 5)  # half pixels at both ends
+    assert level.sum() == pytest.approx(250.0, abs=6.0)
+    upright = motion_blurred(point, 9.0, np.pi / 2)[..., 0]
+    assert set(np.nonzero(upright)[1]) == {30}
+    flat = np.full((30, 40, 3), 77, np.uint8)
+    np.testing.assert_array_equal(motion_blurred(flat, 12.3, 0.7), flat)
