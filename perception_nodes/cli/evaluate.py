@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _CAMERA = '/camera'
 _COMPARISONS = {'>=': operator.ge, '<=': operator.le}
 # what the table of all evaluations shows, where it was measured
-_OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'rectangle_accuracy', 'box_flicker',
+_OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'accuracy', 'box_flicker',
              'mask_flicker', 'compute_ms_p95', 'age_ms_p95', 'dropped')
 
 

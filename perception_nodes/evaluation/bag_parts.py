@@ -16,7 +16,7 @@ from perception_nodes.core.overlay import (
     draw_occupancy,
 )
 from perception_nodes.core.transforms import TransformBuffer, TransformError
-from perception_nodes.core.types import Detections, Detections3D, Ids
+from perception_nodes.core.types import ClassScores, Detections, Detections3D, Ids
 from perception_nodes.evaluation.bag_page import Findings, PageSection
 from perception_nodes.evaluation.bag_run import Moment
 from perception_nodes.evaluation.bag_scores import BoxScores, MaskScores, PictureScores, Place
@@ -255,12 +255,11 @@ class ShotsPart:
     A few moments of the bag as they are, with everything the nodes found.
 
     :param frames: How many frames there will be.
+    :param class_names: Of the nodes, by their kind.
     """
 
-    def __init__(
-        self, frames: int, class_names: Mapping[int, str], mask_names: Mapping[int, str]
-    ) -> None:
-        self._class_names, self._mask_names = class_names, mask_names
+    def __init__(self, frames: int, class_names: Mapping[str, Mapping[int, str]]) -> None:
+        self._class_names = class_names
         self._wanted = set(np.linspace(0, max(0, frames - 1), _SHOWN + 2).astype(int).tolist())
         self._seen = 0
         self._rows: list[PanelRow] = []
@@ -283,12 +282,14 @@ class ShotsPart:
         if answers.detections is not None:
             panels.append(Panel(
                 'detection', f'{len(answers.detections)} boxes',
-                draw_detections(frame.rgb, answers.detections, self._class_names)))
+                draw_detections(
+                    frame.rgb, answers.detections, self._class_names.get('detection', {}))))
         elif moment.seen.has_colour:
-            panels.append(Panel('picture', '', frame.rgb))
+            panels.append(Panel('picture', self._shown(answers.classification), frame.rgb))
         if answers.mask is not None:
             panels.append(Panel(
-                'segmentation', '', draw_mask(frame.rgb, answers.mask, self._mask_names)
+                'segmentation', '', draw_mask(
+                    frame.rgb, answers.mask, self._class_names['segmentation'])
                 if answers.mask.shape == frame.rgb.shape[:2]
                 else blend_mask(frame.rgb, answers.mask)))
         if frame.depth_m is not None:
@@ -303,6 +304,15 @@ class ShotsPart:
                 'grasps', f'{len(answers.grasps)}, the best one green',
                 draw_grasps(frame.rgb, answers.grasps, frame.intrinsics)))
         return panels
+
+
+    def _shown(self, answer: ClassScores | None) -> str:
+        """Return the classes of a picture with their scores, best first."""
+        if answer is None:
+            return ''
+        names = self._class_names['classification']
+        return ', '.join(f'{names[class_id]} {score:.2f}' for class_id, score in zip(
+            answer.class_ids.tolist(), answer.scores.tolist(), strict=True))
 
 
 def _scored(

@@ -201,8 +201,7 @@ class _Evaluation:
             else:
                 self.sentences.append(f'{recorded.topic} has no message that can be used')
         names = {node.kind: node.class_names for node in self.run.nodes}
-        shots = ShotsPart(
-            self.source.total, names.get('detection', {}), names.get('segmentation', {}))
+        shots = ShotsPart(self.source.total, names)
         # in real time a result may be shown twice, and then agrees with itself
         return [*scored, *(unscored if self.task.mode == 'lockstep' else ()), shots]
 

@@ -155,6 +155,7 @@ def test_a_classifier_is_scored_on_what_the_bag_says(flashes, tmp_path):
     assert figures['classification_roc_area'] == pytest.approx(6 / 7, abs=1e-6)
     assert 'ROC' in page
     assert 'is red' in page
+    assert 'red 0.9' in page  # what the moments show
 
 
 def test_a_classifier_is_scored_on_labels_of_a_file(flashes, tmp_path):
