@@ -81,6 +81,8 @@ class Driver:
 
     def _on_status(self, msg: DiagnosticStatus) -> None:
         self._has_status.set()
+        if self.has_arrived():  # what it says of the last goal from now on changes nothing
+            return
         if msg.message == NavigationState.MOVING.value:
             self._is_driving = True
         elif self._is_driving and msg.message == NavigationState.REACHED.value:
