@@ -54,7 +54,8 @@ log = logging.getLogger(__name__)
 
 DETECTOR, SEGMENTER = 'sim_scene_detector', 'sim_scene_segmenter'
 WORLD, SEED = 'room', 8
-GOALS = ((0.4, 2.1), (1.8, 0.3), (-1.5, 0.9))  # free places of that room, in map
+# free places of that room, in map; at the last one a shelf and a person are near
+GOALS = ((0.4, 2.1), (1.8, 0.3), (1.6, -2.6), (-0.5, -3.0))
 _WORKING = ('detection', 'segmentation', 'obstacle_map', 'navigation')  # during the drive
 _COLOUR = '/camera/color/image_raw'
 _DEPTH = '/camera/aligned_depth_to_color/image_raw'
@@ -377,7 +378,7 @@ def _moments(drive: Drive) -> Iterator[Moment]:
 def drive_pictures(drive: Drive) -> list[Pixels]:
     """Return (H, W, 3) pictures for an animation: boxes, classes and map side by side."""
     stamps = drive.stamps_ns()
-    shown = stamps[::max(1, len(stamps) // _ANIMATED)]
+    shown = stamps[::math.ceil(len(stamps) / _ANIMATED)]
     pictures = []
     for stamp_ns in shown:
         rgb = drive.colours[stamp_ns]
