@@ -266,7 +266,13 @@ class _Evaluation:
     ) -> list[Part]:
         task, truth = self.task, self.notes.truth
         if task.labels is not None:
-            source = ClassTruth.of_boxes(self._box_file(task.labels, class_names))
+            try:
+                source = ClassTruth.of_boxes(self._box_file(task.labels, class_names))
+            except ValueError as error:
+                if all(node.kind == 'classification' for node in self.run.nodes):
+                    raise
+                self.sentences.append(f'{name}: not scored, as the labels are for others: {error}')
+                return []
         elif truth.classes:
             ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
             if not ids:

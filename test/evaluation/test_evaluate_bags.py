@@ -177,6 +177,24 @@ def test_a_classifier_is_scored_on_labels_of_a_file(flashes, tmp_path):
     assert figures['classification_accuracy'] == pytest.approx(2 / 3)
 
 
+def test_labels_that_a_classifier_does_not_know(flashes, tmp_path, capsys):
+    """They end an evaluation of it alone, and are a sentence where they are for a detector."""
+    bag, params = flashes
+    (tmp_path / 'labels.json').write_text(json.dumps({
+        'categories': [{'id': 1, 'name': 'chair'}],
+        'images': [{'id': 1, 'file_name': f'{STAMPS_NS[0]}.png', 'width': 64, 'height': 48}],
+        'annotations': [{'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [1, 1, 20, 20]}]}))
+    flags = ('--labels', str(tmp_path / 'labels.json'), '--params')
+    assert evaluate(bag, tmp_path / 'alone', *flags, str(params))[0] == 1
+    assert 'has boxes of chair, which the model does not know' in capsys.readouterr().err
+    both = tmp_path / 'both.yaml'
+    both.write_text(f'{params.read_text()}detection: {{ros__parameters: {{}}}}\n')
+    code, figures, _ = evaluate(bag, tmp_path / 'both', *flags, str(both))
+    assert code == 0
+    assert 'classification: not scored, as the labels are for others' in capsys.readouterr().err
+    assert figures['detection_labelled_frames'] == 1
+
+
 def test_the_same_bag_has_the_same_hash(colours, tmp_path):
     """In both processes and in this one; another picture has another one."""
     bag, params = colours
