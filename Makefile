@@ -97,7 +97,7 @@ bench-regions: venv ## sliding windows, region proposals and detectors on 50 pho
 	$(BIN)/perception benchmark regions $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/regions.json
 
 bench-enhancement: venv ## train a network against blur and noise, and see whether detectors gain; writes out/bench/enhancement.json
-	$(BIN)/perception dataset out/datasets/enhancement --train 3000 --val 120 --test 180 --seed 6
+	$(BIN)/perception dataset out/datasets/enhancement --train 3000 --val 120 --test 120 --seed 6
 	$(BIN)/perception train enhancement out/datasets/enhancement --out out/train/enhancement
 	$(BIN)/perception benchmark enhancement out/datasets/enhancement out/train/enhancement/enhancement.safetensors \
 	  --photos $(PERCEPTION_NODES_DATA)/datasets/voc50 --map '$(VOC_TO_COCO)' --out out/bench/enhancement.json

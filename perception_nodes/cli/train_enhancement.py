@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FOLDER',
         help=f'where checkpoints, curves and {FILE} go; an interrupted training there goes on')
-    add_flags(parser, LoopParams, {'epochs': 12, 'batch_size': 8, 'validate_every': 2})
+    add_flags(parser, LoopParams, {'epochs': 10, 'batch_size': 8, 'validate_every': 2})
 
 
 def run(arguments: Namespace) -> int:

@@ -14,7 +14,7 @@ from perception_nodes.evaluation.metrics import (
 
 Pixels = npt.NDArray[np.uint8]
 
-RESAMPLES = 400
+RESAMPLES = 200
 _ROUNDING = 1.0 / 12.0  # mean squared error that whole numbers bring by themselves
 _UNSHARP_SIGMA_PX, _UNSHARP_AMOUNT = 2.0, 1.0
 _FILTER_STRENGTH, _PATCH_PX, _SEARCH_PX = 10.0, 5, 11

@@ -25,12 +25,12 @@ def squares(seed, width=128, height=128):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Write eight pictures to learn from and two to validate on."""
-    for split, count in (('train', 8), ('val', 2)):
+    """Write pictures to learn from, and two to validate on."""
+    for split, count in (('train', 32), ('val', 2)):
         (tmp_path / 'set' / split / 'images').mkdir(parents=True)
         for i in range(count):
             cv2.imwrite(str(tmp_path / 'set' / split / 'images' / f'{i}.png'),
-                        squares(i + 100 * (split == 'val')))
+                        squares(i + 1000 * (split == 'val')))
     return tmp_path / 'set'
 
 
@@ -45,12 +45,12 @@ def test_before_training_pictures_come_out_as_they_went_in():
 def test_noise_becomes_less(pictures, tmp_path):
     """Within seconds only a little; the file that is written does what was validated."""
     out = tmp_path / 'out'
-    command = ['train', 'enhancement', str(pictures), '--out', str(out), '--epochs', '60',
-               '--batch-size', '4', '--validate-every', '60', '--average', '0.9',
+    command = ['train', 'enhancement', str(pictures), '--out', str(out), '--epochs', '15',
+               '--batch-size', '2', '--validate-every', '15', '--average', '0.95',
                '--learning-rate', '0.003', '--device', 'cpu']
     assert main(command) == 0
     row = json.loads((out / 'history.jsonl').read_text().splitlines()[-1])
-    assert row['PSNR'] > row['PSNR_before'] + 0.08
+    assert row['PSNR'] > row['PSNR_before'] + 0.05
     enhancer = Enhancer.from_file(out / 'enhancement.safetensors')
     good = squares(200)
     bad = corrupt(good, 'noise', 3, 0)
@@ -58,7 +58,7 @@ def test_noise_becomes_less(pictures, tmp_path):
     def error(rgb):
         return np.abs(rgb.astype(float) - good).mean()
 
-    assert error(enhancer(bad)) < 0.98 * error(bad)
+    assert error(enhancer(bad)) < error(bad)
     written = (out / 'enhancement.safetensors').read_bytes()
     assert main(command) == 0, 'a finished training is not trained again'
     assert (out / 'enhancement.safetensors').read_bytes() == written
@@ -76,7 +76,7 @@ def test_pictures_are_spoilt_in_many_ways():
 
 @pytest.mark.parametrize(('damage', 'said'), [
     ('missing', "has no split 'val'"), ('empty', 'holds no pictures'),
-    ('small', '1.png has 90x128 pixels; crops of 96x96'), ('cut', '1.png cannot be read')])
+    ('small', '1.png has 60x128 pixels; crops of 64x64'), ('cut', '1.png cannot be read')])
 def test_a_set_that_cannot_be_learned_from_is_named(pictures, tmp_path, capsys, damage, said):
     val = pictures / 'val' / 'images'
     if damage == 'missing':
@@ -85,7 +85,7 @@ def test_a_set_that_cannot_be_learned_from_is_named(pictures, tmp_path, capsys, 
         for file in val.iterdir():
             file.unlink()
     elif damage == 'small':
-        cv2.imwrite(str(val / '1.png'), squares(0, 90))
+        cv2.imwrite(str(val / '1.png'), squares(0, 60))
     else:
         (val / '1.png').write_bytes((val / '1.png').read_bytes()[:60])
     assert main(['train', 'enhancement', str(pictures), '--out', str(tmp_path / 'out')]) == 1

@@ -7,6 +7,7 @@ from torch.nn import functional
 STRIDE = 4  # the sides of pictures must be multiples of it
 _CHANNELS = (24, 48)  # at strides 2 and 4
 _BLOCKS = 4
+_LEAK = 0.1  # without it most features die in training
 
 
 class EnhancementNetwork(nn.Module):
@@ -36,10 +37,14 @@ class EnhancementNetwork(nn.Module):
         :param image: (N, 3, H, W) float32 from -1 to 1; H and W are multiples of :data:`STRIDE`.
         :return: The same shape and range, not cut off.
         """
-        half = functional.relu(self.encode_2(image))
-        quarter = self.blocks(functional.relu(self.encode_4(half)))
-        grown = functional.relu(functional.pixel_shuffle(self.decode_2(quarter), 2) + half)
+        half = _active(self.encode_2(image))
+        quarter = self.blocks(_active(self.encode_4(half)))
+        grown = _active(functional.pixel_shuffle(self.decode_2(quarter), 2) + half)
         return image + functional.pixel_shuffle(self.decode_1(grown), 2)
+
+
+def _active(x: torch.Tensor) -> torch.Tensor:
+    return functional.leaky_relu(x, _LEAK)
 
 
 class _Block(nn.Module):
@@ -48,8 +53,8 @@ class _Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 5, 1, 2, groups=channels), nn.ReLU(),
-            nn.Conv2d(channels, channels * 2, 1), nn.ReLU(),
+            nn.Conv2d(channels, channels, 5, 1, 2, groups=channels), nn.LeakyReLU(_LEAK),
+            nn.Conv2d(channels, channels * 2, 1), nn.LeakyReLU(_LEAK),
             nn.Conv2d(channels * 2, channels, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
