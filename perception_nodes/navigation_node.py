@@ -29,6 +29,7 @@ from perception_nodes.core.manifest import find_model
 from perception_nodes.core.navigation import NavigationState, NavigationStep
 from perception_nodes.core.params import param
 from perception_nodes.core.protocols import NavigationPolicy
+from perception_nodes.core.rolling_map import GuidedPolicy
 from perception_nodes.core.types import VelocityCommand
 from perception_nodes.ros.camera_input import CameraInput, Taken
 from perception_nodes.ros.inference_node import SCAN
@@ -57,9 +58,12 @@ class NavigationNodeParams(GoalDriverParams):
     """Parameters of the navigation node."""
 
     policy: str = param(
-        'model', "Who decides where to drive: 'model', the learned policy that model names, or "
-        "'dwa', the dynamic window on the newest scan.", choices=('model', 'dwa'))
-    model: str = param('navigation_policy', "Name of a policy in the manifest, for 'model'.")
+        'model', "Who decides where to drive: 'model', the learned policy that model names; "
+        "'guided', the same, shown the way through a grid of what the scans of the last metres "
+        "had; or 'dwa', the dynamic window on the newest scan.",
+        choices=('model', 'guided', 'dwa'))
+    model: str = param(
+        'navigation_policy', "Name of a policy in the manifest, for 'model' and 'guided'.")
     manifest: str = param(
         '', 'Path of your own manifest.yaml, searched before the shipped one.')
     cmd_vel_stamped: bool = param(True, 'Whether cmd_vel is TwistStamped or Twist.')
@@ -113,7 +117,7 @@ class NavigationNode(ManagedNode[NavigationNodeParams, GoalDriver]):
                 f"parameter 'decision_ms' is {p.decision_ms:g}, but model '{p.model}' was trained "
                 f'with {policy.period_ms:g} ms from one decision to the next: set it to that')
         learned: NavigationPolicy = policy
-        return learned
+        return GuidedPolicy(learned) if p.policy == 'guided' else learned
 
     def begin(self) -> None:
         """Listen and drive, from an empty memory."""

@@ -9,7 +9,11 @@ import numpy.typing as npt
 import onnxruntime
 from perception_nodes.backends.onnxruntime_backend import open_session
 from perception_nodes.core.manifest import ModelEntry
-from perception_nodes.core.navigation import NavigationObservation, NavigationParams
+from perception_nodes.core.navigation import (
+    NavigationObservation,
+    NavigationParams,
+    STATE_SIZE,
+)
 from perception_nodes.core.navigation_rules import commands_of, policy_input
 from perception_nodes.core.types import VelocityCommand
 
@@ -76,7 +80,7 @@ class OnnxNavigationPolicy:
                 session.get_modelmeta().custom_metadata_map.get(METADATA, ''))
             self._nothing = PolicyMemory(
                 np.zeros((1, self.facts.memory), np.float32), np.zeros((1, 2), np.float32))
-            vector = np.zeros((1, self.facts.sectors + 13), np.float32)
+            vector = np.zeros((1, self.facts.sectors + STATE_SIZE), np.float32)
             vector[0, -5:] = 1.0
             self._decide(vector, self._nothing)
         except Exception as error:  # onnxruntime has no common base for its errors

@@ -3,11 +3,12 @@ Measure driving to goals: BARN's worlds, rooms and rooms with people, at several
 
 Every policy gets the same worlds, and in each trial the same robot, delays and noise. Success and
 collision are shares of episodes, their intervals are over worlds. Names without a prefix are of
-the learned map-less policy; ``nosafety_`` is the same without the safety layer; ``innate_`` is
-pull of the goal and push of obstacles, ``dwa_`` the dynamic window without a map, ``planner_`` the
-same down the potential of a rolling map, ``straight_`` a straight line, behind the safety layer
-like the first. ``room`` are furnished rooms of the simulator, with its physics, lidar and depth
-camera. ``policy_step_ms`` is CPU time of observation, policy and safety layer for one decision.
+the learned map-less policy; ``memory_`` is the same guided through a rolling map (local-memory),
+``nosafety_`` the same without the safety layer; ``innate_`` is pull of the goal and push of
+obstacles, ``dwa_`` the dynamic window without a map, ``planner_`` the same down the potential of a
+rolling map, ``straight_`` a straight line, behind the safety layer like the first. ``room`` are
+furnished rooms of the simulator, with its physics, lidar and depth camera. ``policy_step_ms`` is
+CPU time of observation, policy and safety layer for one decision.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -26,6 +27,7 @@ from perception_nodes.core.dynamic_window import DynamicWindow
 from perception_nodes.core.manifest import find_model
 from perception_nodes.core.navigation import NavigationParams
 from perception_nodes.core.protocols import NavigationPolicy
+from perception_nodes.core.rolling_map import GuidedPolicy
 from perception_nodes.evaluation.navigation import (
     BARN_LONGEST_S,
     Course,
@@ -54,6 +56,7 @@ LIDAR = SensorParams(beams=360, field_of_view_deg=270.0)  # as wide as the chall
 # because some of BARN's gaps are but a hand wider than the robot
 ROBOT = NavigationParams(margin_m=0.02)
 ROOM_LONGEST_S = 60.0
+_IN_ROOMS = ('', 'memory_', 'nosafety_', 'dwa_', 'planner_')  # of the simulator
 POLICY = 'navigation_policy'
 
 
@@ -104,6 +107,7 @@ def run(arguments: Namespace) -> int:
     policy = load_model(entry, 'cpu')
     policy.check(ROBOT)
     entrants = {'': _Entrant(lambda: policy, is_baseline=False),
+                'memory_': _Entrant(lambda: GuidedPolicy(policy)),
                 'nosafety_': _Entrant(lambda: policy, guarded=False), **BASELINES}
     barn = load_barn(arguments.worlds)
     if arguments.first is not None:
@@ -135,7 +139,7 @@ def run(arguments: Namespace) -> int:
                     for prefix, found in drives.items()}
     log.info('driving in furnished rooms')
     values |= room_rows(
-        {prefix: entrants[prefix].make() for prefix in ('', 'nosafety_', 'dwa_')},
+        {prefix: entrants[prefix].make() for prefix in _IN_ROOMS},
         arguments.trials, arguments.seed, rooms=arguments.first or ROOMS)
     write_results(arguments.out, values, seed=arguments.seed,
                   n=len(barn) * arguments.trials, wall_s=time.monotonic() - begun)

@@ -49,8 +49,7 @@ def observation_to_msg(observation: NavigationObservation, header: Header) -> Ma
     angles = (np.arange(len(sectors)) + 0.5) / len(sectors) * 2.0 * np.pi - np.pi
     rows = np.flatnonzero(np.isfinite(sectors))
     ends = sectors[rows, None] * np.stack([np.cos(angles[rows]), np.sin(angles[rows])], axis=1)
-    front, rear, side = observation.footprint.numbers
-    body = [(front, side), (front, -side), (-rear, -side), (-rear, side), (front, side)]
+    body = observation.footprint.outline_m()
     seen = _marker(header, 'seen', Marker.LINE_LIST, _LINE_M / 2.0, (0.4, 0.6, 1.0, 0.4))
     seen.points = [point for x, y in ends.tolist() for point in (Point(), Point(x=x, y=y))]
     obstacles = _marker(header, 'obstacles', Marker.POINTS, 2.0 * _LINE_M, (1.0, 0.3, 0.2, 1.0))

@@ -4,15 +4,13 @@ The dynamic window approach on the newest scan: a way to drive that nobody has t
 Fox, Burgard and Thrun, "The Dynamic Window Approach to Collision Avoidance", 1997.
 """
 
-import cv2
 from numba import njit
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.navigation import NavigationObservation
+from perception_nodes.core.rolling_map import CELL_M, clearances_m, NO_POTENTIAL
 from perception_nodes.core.types import VelocityCommand
 
-CELL_M = 0.05  # of the grids
-NO_POTENTIAL = np.zeros((0, 0), np.float32)
 _LOCAL_M = 4.0  # half the side of the grid that one scan fills
 _PERIOD_S = 0.1
 
@@ -52,12 +50,6 @@ def _cells(
     cells = np.floor((points - corner) / CELL_M).astype(np.int64)
     columns, rows = cells[((cells >= 0) & (cells < side)).all(axis=1)].T
     return columns, rows
-
-
-def clearances_m(free: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the distance of each cell from the nearest occupied one, metres."""
-    return np.asarray(
-        cv2.distanceTransform(free, cv2.DIST_L2, 5) * np.float32(CELL_M), np.float32)
 
 
 def best_arc(
@@ -131,7 +123,7 @@ def _arc(  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _room(clearances, corner_x, corner_y, x, y, yaw, body):  # type: ignore[no-untyped-def]
-    """Return the clearance of a rectangle's edge."""
+    """Return the clearance of the footprint's edge."""
     middle = _lookup(clearances, corner_x, corner_y, x, y)
     reach = np.sqrt(max(body[0], body[1]) ** 2 + body[2] ** 2)
     if middle > reach + _NEAR_M:
@@ -144,9 +136,23 @@ def _room(clearances, corner_x, corner_y, x, y, yaw, body):  # type: ignore[no-u
         along = -body[1] + (body[0] + body[1]) * k / 6.0
         aside = body[2] * (k / 3.0 - 1.0)
         for px, py in ((along, body[2]), (along, -body[2]), (body[0], aside), (-body[1], aside)):
+            px, py = _rounded(px, py, body)
             least = min(least, _lookup(clearances, corner_x, corner_y,
                                        x + c * px - s * py, y + s * px + c * py))
     return least
+
+
+@njit(cache=True, inline='always')
+def _rounded(x, y, body):  # type: ignore[no-untyped-def]
+    """Return a point of the rectangle's edge, drawn in where the corner is round."""
+    corner = body[3]
+    at_x = min(max(x, corner - body[1]), body[0] - corner)
+    at_y = min(max(y, corner - body[2]), body[2] - corner)
+    dx, dy = x - at_x, y - at_y
+    share = corner / max(np.sqrt(dx * dx + dy * dy), 1e-9)
+    if share >= 1.0:
+        return x, y
+    return at_x + share * dx, at_y + share * dy
 
 
 @njit(cache=True)

@@ -29,7 +29,7 @@ _FARTHEST_GOAL_M = 20.0
 _UNSEEN = -1.0  # in place of a range, where no beam looks
 _LARGEST_LEAN = math.cos(math.radians(20.0))  # of a laser whose plane is taken for base_link's
 _FREE_AFTER_S = 2.0  # moving on so long after an attempt, the robot has got free
-_STATE_SIZE = 13  # numbers behind the ranges
+STATE_SIZE = 14  # numbers behind the ranges in an observation's vector
 
 
 class NavigationState(Enum):
@@ -126,7 +126,7 @@ def covers_behind(sectors_m: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 
 def observation_size(params: NavigationParams) -> int:
     """Return the length of an observation's vector."""
-    return params.stacked_scans * params.sectors + _STATE_SIZE
+    return params.stacked_scans * params.sectors + STATE_SIZE
 
 
 def observation_vectors(
@@ -139,25 +139,26 @@ def observation_vectors(
 
     A row holds K * S ranges (newest scan first, divided by the reach, -1 where nothing looks),
     distance of the goal (metres, at most 20, divided by 10), cosine and sine of its bearing,
-    speed ahead and turn, footprint ahead, behind and aside, and the limits ahead, back, turn,
-    acceleration and angular acceleration, in metres, seconds and radians.
+    speed ahead and turn, footprint ahead, behind, aside and the radius of its corners, and the
+    limits ahead, back, turn, acceleration and angular acceleration, in metres, seconds and
+    radians.
 
     :param ranges_m: (N, K, S).
     :param goals: (N, 2) distance and bearing.
     :param velocities: (N, 2) speed ahead and turn.
-    :param bodies: (N, 3).
+    :param bodies: (N, 4).
     :param limits: (N, 5).
-    :return: (N, K * S + 13) float32.
+    :return: (N, K * S + 14) float32.
     """
     n = len(ranges_m)
     seen = ranges_m.reshape(n, -1)
-    out = np.empty((n, seen.shape[1] + _STATE_SIZE), np.float32)
-    out[:, :-_STATE_SIZE] = np.where(np.isnan(seen), _UNSEEN, seen / reach_m)
-    out[:, -_STATE_SIZE] = np.minimum(goals[:, 0], _FARTHEST_GOAL_M) / 10.0
-    out[:, -12] = np.cos(goals[:, 1])
-    out[:, -11] = np.sin(goals[:, 1])
-    out[:, -10:-8] = velocities
-    out[:, -8:-5] = bodies
+    out = np.empty((n, seen.shape[1] + STATE_SIZE), np.float32)
+    out[:, :-STATE_SIZE] = np.where(np.isnan(seen), _UNSEEN, seen / reach_m)
+    out[:, -STATE_SIZE] = np.minimum(goals[:, 0], _FARTHEST_GOAL_M) / 10.0
+    out[:, -13] = np.cos(goals[:, 1])
+    out[:, -12] = np.sin(goals[:, 1])
+    out[:, -11:-9] = velocities
+    out[:, -9:-5] = bodies
     out[:, -5:] = limits
     return out
 

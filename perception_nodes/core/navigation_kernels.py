@@ -1,8 +1,9 @@
 """
 The loops over beams of :mod:`perception_nodes.core.navigation` and the safety layer, compiled.
 
-All numbers are in base_link, metres, seconds and radians. A body is (front, rear, half width) of
-a rectangle around base_link. Limits are (ahead, back, turn, acceleration, angular acceleration).
+All numbers are in base_link, metres, seconds and radians. A body is (front, rear, half width,
+radius of the corners) of a rectangle around base_link. Limits are (ahead, back, turn,
+acceleration, angular acceleration).
 """
 
 from numba import njit
@@ -210,8 +211,13 @@ def guarded(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline='always')
 def _clearance(x, y, body):  # type: ignore[no-untyped-def]
-    """Return how far a point is outside the rectangle, along the axis on which it is farther."""
-    return max(x - body[0], -body[1] - x, abs(y) - body[2])
+    """Return how far a point is outside the footprint; negative inside."""
+    corner = body[3]
+    dx = max(x - body[0], -body[1] - x) + corner
+    dy = abs(y) - body[2] + corner
+    if dx > 0.0 and dy > 0.0:
+        return np.sqrt(dx * dx + dy * dy) - corner
+    return max(dx, dy) - corner
 
 
 @njit(cache=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.navigation import STATE_SIZE
 from perception_nodes.core.safety import VelocityLimits
 
-_STATE_NUMBERS = 13  # of an observation's vector, behind its ranges
 _PUSH_FROM_M = 1.2  # obstacles farther away do not push
 _PUSH = 0.06
 _TURN_GAIN = 2.0  # rad/s for each radian
@@ -36,11 +36,11 @@ def innate_actions(
     turns along the sum of both forces, and drives slower the less the sum points ahead and the
     nearer something stands there. It remembers nothing and gets caught in dead ends.
 
-    :param vectors: (N, S + 13) observations as
+    :param vectors: (N, S + 14) observations as
         :func:`perception_nodes.core.navigation.observation_vectors` orders them, of one scan.
     :return: (N, 2) actions, as :func:`commands_of` takes them.
     """
-    shares, state = vectors[:, :-_STATE_NUMBERS], vectors[:, -_STATE_NUMBERS:]
+    shares, state = vectors[:, :-STATE_SIZE], vectors[:, -STATE_SIZE:]
     count = shares.shape[1]
     angles = (np.arange(count) + 0.5) / count * 2.0 * np.pi - np.pi
     seen_m = np.where(shares < 0.0, np.inf, np.maximum(shares * reach_m, 0.05))
@@ -51,7 +51,7 @@ def innate_actions(
     beside = seen_m * np.abs(np.sin(angles)) < state[:, 7, None] + 0.05
     ahead_m = np.where(beside & (np.cos(angles) > 0.0), seen_m * np.cos(angles), np.inf)
     room_m = np.maximum(ahead_m.min(axis=1) - state[:, 5], 0.0)
-    ahead_mps, back_mps, turn_rps = state[:, 8], state[:, 9], state[:, 10]
+    ahead_mps, back_mps, turn_rps = state[:, 9], state[:, 10], state[:, 11]
     speed = ahead_mps * np.maximum(np.cos(heading), 0.0) ** 2 * np.minimum(
         room_m / _SLOW_WITHIN_M, 1.0)
     return np.stack([2.0 * (speed + back_mps) / (ahead_mps + back_mps) - 1.0,
@@ -66,10 +66,10 @@ def policy_input(
     """
     Return what a learned policy takes: the observation, its last action, the innate action.
 
-    :param vectors: (N, S + 13) observations.
+    :param vectors: (N, S + 14) observations.
     :param last_actions: (N, 2), zero at the start.
     :param innate: Whether the policy corrects the innate rule.
-    :return: (N, S + 15), or (N, S + 17) with the innate action at the end.
+    :return: (N, S + 16), or (N, S + 18) with the innate action at the end.
     """
     parts = [vectors, np.clip(last_actions, -1.0, 1.0)]
     if innate:

@@ -7,6 +7,7 @@ may only slow, turn away or stop.
 """
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -19,31 +20,50 @@ _REASONS = {kernels.KEPT: '', kernels.LIMITED: 'limits of the robot',
             kernels.TURNED: 'turning away from an obstacle',
             kernels.STOPPED: 'stopped: an obstacle is in the way'}
 
+_CORNER_POINTS = 8  # of a drawn footprint
 _UNSEEN = 'not ahead: the scan does not show what is there'
 
 
 @dataclass(frozen=True)
 class RobotFootprint:
     """
-    The rectangle of a robot, around base_link.
+    The rectangle of a robot, around base_link, whose corners may be round.
 
-    :raises ValueError: If a side is not positive.
+    :raises ValueError: If a side is not positive, or the corners are rounder than it allows.
     """
 
     front_m: float  # from base_link ahead
     rear_m: float  # from base_link back
     half_width_m: float
+    corner_m: float = 0.0  # radius; as large as all sides, the robot is a disc
 
     def __post_init__(self) -> None:
         if not min(self.front_m, self.rear_m, self.half_width_m) > 0.0:
             raise ValueError(
                 f'the footprint reaches {self.front_m} m ahead, {self.rear_m} m back and '
                 f'{self.half_width_m} m aside; all must be positive')
+        roundest_m = min(self.front_m, self.rear_m, self.half_width_m)
+        if not 0.0 <= self.corner_m <= roundest_m:
+            raise ValueError(
+                f'the corners of the footprint have a radius of {self.corner_m} m; it must be '
+                f'between 0 and {roundest_m} m, the least that the footprint reaches')
 
     @property
-    def numbers(self) -> tuple[float, float, float]:
+    def numbers(self) -> tuple[float, float, float, float]:
         """Return what compiled functions take as a body."""
-        return self.front_m, self.rear_m, self.half_width_m
+        return self.front_m, self.rear_m, self.half_width_m, self.corner_m
+
+    def outline_m(self) -> list[tuple[float, float]]:
+        """Return the corners of a closed line around the footprint, to draw it."""
+        r = self.corner_m
+        front, rear, side = self.front_m - r, r - self.rear_m, self.half_width_m - r
+        line = []
+        for quarter, (x, y) in enumerate(
+                ((front, side), (rear, side), (rear, -side), (front, -side))):
+            for share in np.linspace(0.0, 1.0, _CORNER_POINTS if r > 0.0 else 1).tolist():
+                angle = math.pi / 2.0 * (quarter + share)
+                line.append((x + r * math.cos(angle), y + r * math.sin(angle)))
+        return [*line, line[0]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,9 @@ class SafetyParams(Params):
         0.254, 'How far the robot reaches behind base_link.', unit='m', ge=0.01, le=5.0)
     footprint_half_width_m: float = param(
         0.216, 'How far the robot reaches to either side.', unit='m', ge=0.01, le=5.0)
+    footprint_corner_m: float = param(
+        0.0, 'Radius of its corners; for a round robot, as far as it reaches to all sides.',
+        unit='m', ge=0.0, le=5.0)
     max_linear_mps: float = param(1.0, 'Fastest speed ahead.', unit='m/s', ge=0.01, le=5.0)
     max_reverse_mps: float = param(
         0.3, 'Fastest speed back; 0 never backs off.', unit='m/s', ge=0.0, le=5.0)
@@ -104,7 +127,8 @@ class SafetyParams(Params):
     def footprint(self) -> RobotFootprint:
         """Return the robot's rectangle."""
         return RobotFootprint(
-            self.footprint_front_m, self.footprint_rear_m, self.footprint_half_width_m)
+            self.footprint_front_m, self.footprint_rear_m, self.footprint_half_width_m,
+            self.footprint_corner_m)
 
     @property
     def limits(self) -> VelocityLimits:

@@ -14,6 +14,7 @@ from perception_nodes.core.navigation import (
 )
 from perception_nodes.core.navigation_kernels import MEMORY
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.rolling_map import distances_to
 from perception_nodes.core.types import LaserRanges
 from perception_nodes.sim import navigation_kernels as kernels
 from perception_nodes.sim.navigation_worlds import NavigationWorld
@@ -60,6 +61,11 @@ class SensorParams(Params):
     footprint_share: float = param(
         0.0, 'Largest share by which each side of the footprint is drawn larger or smaller.',
         ge=0.0, le=0.5)
+    round_share: float = param(
+        0.0, 'Share of the robots that are discs, as wide as the footprint.', ge=0.0, le=1.0)
+    limits_share: float = param(
+        0.0, 'Largest share by which each limit of speed and acceleration is drawn larger or '
+        'smaller.', ge=0.0, le=0.9)
 
 
 def pack(worlds: Sequence[NavigationWorld]) -> kernels.PackedWorlds:
@@ -157,7 +163,7 @@ def goal_distances(
     room = clearances(world, shapes)
     low = np.array(world.corners_m[:2])
     column, row = np.floor((np.array(world.goal_xy_m) - low) / kernels.FIELD_M).astype(int)
-    return np.asarray(kernels.distances_to(
+    return np.asarray(distances_to(
         room, blocked_m, _PREFER_CLEARANCE_M, _NARROW_WEIGHT, int(row), int(column),
         kernels.FIELD_M))
 
@@ -183,7 +189,7 @@ class RobotBatch:
         n, people = count, self.packed.people.shape[1]
         self.robots = kernels.Robots(
             np.zeros(n, np.int64), np.zeros((n, 3)), np.zeros((n, 3)), np.zeros((n, 2)),
-            np.zeros((n, 3, 2)), np.zeros((n, people, 2)), np.zeros(n), np.zeros((n, 3)),
+            np.zeros((n, 3, 2)), np.zeros((n, people, 2)), np.zeros(n), np.zeros((n, 4)),
             np.zeros((n, 5)), np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, 2)),
             np.zeros(n, np.uint64))
         self.ranges_m = np.full((n, sensor.beams), np.nan, np.float32)
@@ -214,8 +220,13 @@ class RobotBatch:
         r.sent[row] = 0.0
         r.time_s[row] = 0.0
         share = rng.uniform(-1.0, 1.0, 3) * s.footprint_share
-        r.body[row] = np.array(self.robot.footprint.numbers) * (1.0 + share)
+        sides_m = np.array(self.robot.footprint.numbers[:3]) * (1.0 + share)
+        r.body[row] = *sides_m, min(self.robot.footprint_corner_m, sides_m.min())
+        if s.round_share and rng.random() < s.round_share:
+            r.body[row] = sides_m[2]
         r.limits[row] = self.robot.limits.numbers
+        if s.limits_share:
+            r.limits[row] *= 1.0 + rng.uniform(-1.0, 1.0, 5) * s.limits_share
         r.delays_s[row] = s.level * rng.uniform(0.5, 1.0, 2) * (
             s.latency_ms / 1e3, s.lag_ms / 1e3)
         r.drift[row] = s.level * rng.normal(size=2) * (s.odometry_scale, s.odometry_turn_rpm)
@@ -316,8 +327,11 @@ class RobotBatch:
         angles = (np.arange(self.robot.sectors) + 0.5) / self.robot.sectors * 2.0 * np.pi - np.pi
         newest = np.where(np.isnan(self.sectors_m[:, 0]), np.inf, self.sectors_m[:, 0])
         x, y = newest * np.cos(angles), newest * np.sin(angles)
-        front, rear, half_width = self.robots.body.T[:, :, None]
-        outside = np.maximum(np.maximum(x - front, -rear - x), np.abs(y) - half_width)
+        front, rear, half_width, corner = self.robots.body.T[:, :, None]
+        ahead = np.maximum(x - front, -rear - x) + corner
+        aside = np.abs(y) - half_width + corner
+        outside = np.where((ahead > 0.0) & (aside > 0.0), np.hypot(ahead, aside),
+                           np.maximum(ahead, aside)) - corner
         return np.asarray(np.nanmin(outside, axis=1))
 
 

@@ -1,6 +1,6 @@
 """The navigation task as a Gymnasium environment, for one robot and for many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -40,6 +40,9 @@ class NavigationEnvParams(SensorParams):
         0.5, "Share of episodes that begin anywhere in the world, not at the world's start.",
         ge=0.0, le=1.0)
     guarded: bool = param(False, 'Whether the safety layer acts on actions.')
+    tolerance_m: float = param(
+        0.0, 'Distance from the goal at which it is reached; 0: as the world says.', unit='m',
+        ge=0.0, le=10.0)
     longest_s: float = param(60.0, 'Time after which an episode is cut off.', unit='s', ge=1.0)
     progress_reward: float = param(2.0, 'For each metre nearer to the goal.', ge=0.0)
     shaping: str = param(
@@ -61,7 +64,7 @@ class NavigationVectorEnv(VectorEnv):
     """
     N robots on their way to goals, as a Gymnasium vector environment.
 
-    **Observation**: (N, K * S + 13) float32, in the order that
+    **Observation**: (N, K * S + 14) float32, in the order that
     :func:`perception_nodes.core.navigation.observation_vectors` states: ranges by sectors around
     base_link, the goal as distance, cosine and sine, the velocity, the footprint and the limits.
     The goal is where odometry believes it to be. Nothing in it tells what a real robot would not
@@ -86,7 +89,7 @@ class NavigationVectorEnv(VectorEnv):
     times the share of the full speed that the safety layer takes away, plus ``goal_reward`` or
     less ``collision_cost`` at the end.
 
-    **End**: terminated at the goal (the world's tolerance) or on a collision; truncated after
+    **End**: terminated at the goal (``tolerance_m``) or on a collision; truncated after
     ``longest_s``. With ``AutoresetMode.SAME_STEP`` the next episode begins in the same step: the
     observation is already its first, ``infos['final_obs']`` has the last one. With ``DISABLED``
     nothing begins until ``reset``, whose option ``reset_mask`` (N,) bool names whom.
@@ -114,6 +117,8 @@ class NavigationVectorEnv(VectorEnv):
         # kinds take turns, so that a run of worlds holds all of them equally often
         worlds = [make_navigation_world(kind, p.split, p.first_seed + i)
                   for i in range(p.worlds) for kind in p.kinds]
+        if p.tolerance_m:
+            worlds = [replace(world, tolerance_m=p.tolerance_m) for world in worlds]
         self.batch = RobotBatch(worlds, self.robot, p, count, p.longest_s)
         self.single_observation_space = observation_space(self.robot)
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)

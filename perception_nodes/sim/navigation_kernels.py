@@ -5,7 +5,6 @@ Obstacles are exact shapes, circles and segments, in a grid of buckets. Each rob
 generator of random numbers (splitmix64), so an episode does not depend on its neighbours.
 """
 
-import heapq
 from typing import NamedTuple
 
 from numba import njit
@@ -20,7 +19,6 @@ FIELD_M = 0.1  # cells of distances to the goal
 _SUBSTEP_S = 0.02
 _PATIENCE_M = 0.75  # how near people come to the robot
 _SMALL = 1e-12
-_DIAGONAL = 2.0 ** 0.5
 
 
 class PackedWorlds(NamedTuple):
@@ -47,7 +45,7 @@ class Robots(NamedTuple):
     sent: npt.NDArray[np.float64]  # (N, 3, 2) this command and the two before it
     walked: npt.NDArray[np.float64]  # (N, M, 2) metres along the line, and direction
     time_s: npt.NDArray[np.float64]  # (N,)
-    body: npt.NDArray[np.float64]  # (N, 3) front, rear, half width
+    body: npt.NDArray[np.float64]  # (N, 4) front, rear, half width, radius of the corners
     limits: npt.NDArray[np.float64]  # (N, 5) as the safety layer takes them
     delays_s: npt.NDArray[np.float64]  # (N, 2) latency of commands, lag of the base
     drift: npt.NDArray[np.float64]  # (N, 2) share of distance, turn per metre
@@ -147,7 +145,7 @@ def _to_segment(ax, ay, bx, by, c, s):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def collides(worlds, w, x, y, yaw, body):  # type: ignore[no-untyped-def]
-    """Return whether the rectangle of a robot overlaps a shape."""
+    """Return whether the footprint of a robot overlaps a shape."""
     reach = np.sqrt(max(body[0], body[1]) ** 2 + body[2] ** 2)
     x0, y0, nx, ny = worlds.grids[w, 0], worlds.grids[w, 1], worlds.grids[w, 2], worlds.grids[w, 3]
     c, s = np.cos(yaw), np.sin(yaw)
@@ -172,16 +170,39 @@ def collides(worlds, w, x, y, yaw, body):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline='always')
 def _hits_circle(x, y, radius, body):  # type: ignore[no-untyped-def]
-    dx = max(x - body[0], -body[1] - x, 0.0)
-    dy = max(abs(y) - body[2], 0.0)
-    return dx * dx + dy * dy < radius * radius
+    corner = body[3]
+    dx = max(x - body[0] + corner, -body[1] + corner - x, 0.0)
+    dy = max(abs(y) - body[2] + corner, 0.0)
+    return dx * dx + dy * dy < (radius + corner) ** 2
 
 
 @njit(cache=True)
 def _hits_segment(ax, ay, bx, by, body):  # type: ignore[no-untyped-def]
-    """Return whether a segment enters the rectangle, by Liang and Barsky's clipping."""
+    """Return whether a segment enters the footprint."""
+    corner = body[3]
+    if corner <= 0.0:
+        return _enters(ax, ay, bx, by, -body[1], body[0], body[2])
+    # a rectangle with round corners is two that cross, and four discs
+    rear, front, side = -body[1] + corner, body[0] - corner, body[2] - corner
+    if _enters(ax, ay, bx, by, rear, front, body[2]) or _enters(
+            ax, ay, bx, by, -body[1], body[0], side):
+        return True
+    dx, dy = bx - ax, by - ay
+    length2 = max(dx * dx + dy * dy, _SMALL)
+    for x in (rear, front):
+        for y in (-side, side):
+            share = min(1.0, max(0.0, ((x - ax) * dx + (y - ay) * dy) / length2))
+            off_x, off_y = ax + share * dx - x, ay + share * dy - y
+            if off_x * off_x + off_y * off_y < corner * corner:
+                return True
+    return False
+
+
+@njit(cache=True)
+def _enters(ax, ay, bx, by, rear, front, side):  # type: ignore[no-untyped-def]
+    """Return whether a segment enters a rectangle, by Liang and Barsky's clipping."""
     enter, leave = 0.0, 1.0
-    for a, d, low, high in ((ax, bx - ax, -body[1], body[0]), (ay, by - ay, -body[2], body[2])):
+    for a, d, low, high in ((ax, bx - ax, rear, front), (ay, by - ay, -side, side)):
         if abs(d) < _SMALL:
             if not low < a < high:
                 return False
@@ -348,45 +369,6 @@ def guard(  # type: ignore[no-untyped-def]
             points, n, robots.odometry[i], memory[i], earlier, robots.body[i], robots.twist[i],
             robots.sent[i, 0], commands[i], robots.limits[i], timing, margin, sees_behind[i])
         commands[i, 0], commands[i, 1] = v, w
-
-
-@njit(cache=True)
-def distances_to(clearances, blocked, wide, weight, row, column, cell_m):  # type: ignore[no-untyped-def]
-    """
-    Return how far each cell is from one of them (Dijkstra over eight neighbours).
-
-    :param clearances: (H, W) float32 metres from each cell to the nearest obstacle.
-    :param blocked: Cells with less clearance cost a hundredfold: a robot that stands there, by
-        noise or narrowness, still finds the way out.
-    :param wide: Cells with less cost up to ``1 + weight`` times their length.
-    :return: (H, W) float32 metres.
-    """
-    height, width = clearances.shape
-    out = np.full((height, width), np.float32(np.inf))
-    out[row, column] = 0.0
-    heap = [(np.float32(0.0), np.int64(row * width + column))]
-    while len(heap) > 0:
-        cost, cell = heapq.heappop(heap)
-        r, c = cell // width, cell % width
-        if cost > out[r, c]:
-            continue
-        for dr in range(-1, 2):
-            for dc in range(-1, 2):
-                a, b = r + dr, c + dc
-                if (dr == 0 and dc == 0) or a < 0 or b < 0 or a >= height or b >= width:
-                    continue
-                room = clearances[a, b]
-                factor = 1.0
-                if room < blocked:
-                    factor = 100.0
-                elif room < wide:
-                    factor = 1.0 + weight * (wide - room) / (wide - blocked)
-                length = cell_m * (_DIAGONAL if dr != 0 and dc != 0 else 1.0)
-                there = np.float32(cost + factor * length)
-                if there < out[a, b]:
-                    out[a, b] = there
-                    heapq.heappush(heap, (there, np.int64(a * width + b)))
-    return out
 
 
 @njit(cache=True)

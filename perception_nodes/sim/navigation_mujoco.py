@@ -17,7 +17,7 @@ from perception_nodes.core.navigation_rules import commands_of
 from perception_nodes.core.types import LaserRanges, VelocityCommand
 from perception_nodes.sim.navigation_env import observation_space
 from perception_nodes.sim.poses import yaw_of
-from perception_nodes.sim.robot import HEIGHT_M
+from perception_nodes.sim.robot import CLIMB_M, HEIGHT_M
 from perception_nodes.sim.scene import ROUND_ROBOT
 from perception_nodes.sim.simulator import CAMERA, Simulator, SimulatorParams
 
@@ -25,12 +25,14 @@ HARD_MPS = 0.1  # a slower touch is no collision
 _RADIUS_M = ROUND_ROBOT.radius_m
 _SPARE_M = 0.15  # room around a goal, beside the robot itself
 _NEAREST_GOAL_M = 2.0
-_MAP = MappingParams(max_height_m=HEIGHT_M + 0.1)
+# what is a little too high to roll over must not be lost in the noise of its height
+_MAP = MappingParams(min_height_m=CLIMB_M - 0.005, max_height_m=HEIGHT_M + 0.1)
 
-# a square around the round robot of the rooms
+# the round robot of the rooms
 ROOM_ROBOT = NavigationParams(
     footprint_front_m=_RADIUS_M, footprint_rear_m=_RADIUS_M, footprint_half_width_m=_RADIUS_M,
-    max_linear_mps=0.8, max_linear_mps2=1.5, goal_tolerance_m=0.3)
+    footprint_corner_m=_RADIUS_M, max_linear_mps=0.8, max_linear_mps2=1.5,
+    max_reverse_mps=0.08, goal_tolerance_m=0.3)
 
 
 class SimulatorNavigationEnv(gymnasium.Env):

@@ -27,7 +27,9 @@ SMOOTHINGS = (2, 3, 4)
 _MOST_DRAWS = 100_000
 
 _LEG_RADIUS_M = (0.012, 0.035)
-_CLEAR_M = 0.6  # around start and goal
+_SMALL_THING_RADIUS_M = (0.03, 0.15)
+_START_CLEAR_M = 0.5
+_GOAL_CLEAR_M = (0.36, 0.6)  # drawn: some goals are between the legs of a table
 _WIDEST_ROBOT_M = 0.6
 
 
@@ -154,27 +156,29 @@ def _clutter(rng: np.random.Generator, seed: int, name: str) -> NavigationWorld:
         walls = [_around(size)]
         walls += [_box(rng.uniform(0.0, size), rng.uniform(0.1, 0.6, 2),
                        rng.uniform(0.0, np.pi)) for _ in range(int(rng.integers(2, 9)))]
-        return _cleared(name, posts, np.concatenate(walls), start, goal)
+        return _cleared(rng, name, posts, np.concatenate(walls), start, goal)
     return _drawn_until_passable(draw)
 
 
 def _room(rng: np.random.Generator, seed: int, name: str, people: int = 0) -> NavigationWorld:
-    """Return a flat: walls with doors, tables and chairs on thin legs, cupboards."""
+    """Return a flat: walls with doors, tables and chairs on thin legs, cupboards, small things."""
     def draw() -> NavigationWorld:
-        size = rng.uniform(6.0, 10.0, 2)
+        size = rng.uniform(4.0, 10.0, 2)
         start, goal = _ends(rng, size)
-        walls, posts = [_around(size)], [np.empty((0, 3))]
-        if rng.random() < 0.7:  # an inner wall across, with a door
+        walls = [_around(size)] if rng.random() < 0.6 else _house(rng, size)
+        posts = [_posts(rng, size, rng.poisson(0.06 * size.prod()), _SMALL_THING_RADIUS_M)]
+        if size.max() > 6.0 and rng.random() < 0.7:  # an inner wall across, with a door
             walls.append(_wall_with_door(rng, size))
-        for _ in range(int(rng.integers(3, 8))):
+        for _ in range(max(2, rng.poisson(rng.uniform(0.1, 0.4) * size.prod()))):
             middle, yaw = rng.uniform(0.1 * size, 0.9 * size), rng.uniform(0.0, np.pi)
-            if rng.random() < 0.65:
+            if rng.random() < 0.5:
                 half = rng.uniform(0.18, 0.8, 2)
                 posts.append(_legs(middle, half, yaw, rng.uniform(*_LEG_RADIUS_M)))
             else:
                 walls.append(_box(middle, rng.uniform(0.15, 0.6, 2), yaw))
         walkers = tuple(_person(rng, size) for _ in range(people))
-        return _cleared(name, np.concatenate(posts), np.concatenate(walls), start, goal, walkers)
+        return _cleared(rng, name, np.concatenate(posts), np.concatenate(walls), start, goal,
+                        walkers)
     return _drawn_until_passable(draw)
 
 
@@ -198,9 +202,10 @@ def _ends(
 
 
 def _posts(
-    rng: np.random.Generator, size: npt.NDArray[np.float64], count: int
+    rng: np.random.Generator, size: npt.NDArray[np.float64], count: int,
+    radius_m: tuple[float, float] = (0.03, 0.3),
 ) -> npt.NDArray[np.float64]:
-    return np.column_stack([rng.uniform(0.0, size, (count, 2)), rng.uniform(0.03, 0.3, count)])
+    return np.column_stack([rng.uniform(0.0, size, (count, 2)), rng.uniform(*radius_m, count)])
 
 
 def _around(size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -228,11 +233,24 @@ def _legs(
     return np.column_stack([_corners(middle, half, yaw), np.full(4, radius_m)])
 
 
-def _wall_with_door(
+def _house(
     rng: np.random.Generator, size: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.float64]]:
+    """Return outer walls, two of them with doors, and the fence of the yard around them."""
+    yard = size / 2.0 + rng.uniform(1.5, 3.0)
+    return [_box(size / 2.0, yard, 0.0),
+            _wall_with_door(rng, size, 0, 0.0), _wall_with_door(rng, size, 1, size[1]),
+            np.array([[size[0], 0.0, size[0], size[1]], [0.0, 0.0, size[0], 0.0]])]
+
+
+def _wall_with_door(
+    rng: np.random.Generator, size: npt.NDArray[np.float64], axis: int | None = None,
+    at: float | None = None,
 ) -> npt.NDArray[np.float64]:
-    axis = int(rng.integers(2))
-    at = size[axis] * rng.uniform(0.35, 0.65)
+    """Return a wall across ``axis`` at a coordinate, or somewhere in the middle."""
+    if axis is None or at is None:
+        axis = int(rng.integers(2))
+        at = size[axis] * rng.uniform(0.35, 0.65)
     length = size[1 - axis]
     door, width = rng.uniform(0.8, length - 0.8), rng.uniform(0.8, 1.2)
     pieces = np.array([[at, 0.0, at, door - width / 2.0], [at, door + width / 2.0, at, length]])
@@ -248,15 +266,16 @@ def _person(rng: np.random.Generator, size: npt.NDArray[np.float64]) -> Person:
 
 
 def _cleared(
-    name: str, posts: npt.NDArray[np.float64], walls: npt.NDArray[np.float64],
-    start: npt.NDArray[np.float64], goal: npt.NDArray[np.float64],
+    rng: np.random.Generator, name: str, posts: npt.NDArray[np.float64],
+    walls: npt.NDArray[np.float64], start: npt.NDArray[np.float64], goal: npt.NDArray[np.float64],
     people: tuple[Person, ...] = (),
 ) -> NavigationWorld:
     """Return the world without what stands on the start or the goal."""
     ends = np.stack([start, goal])
-    far = np.hypot(*(posts[:, None, :2] - ends).transpose(2, 0, 1)) - posts[:, 2:] > _CLEAR_M
+    clear_m = np.array([_START_CLEAR_M, rng.uniform(*_GOAL_CLEAR_M)])
+    far = np.hypot(*(posts[:, None, :2] - ends).transpose(2, 0, 1)) - posts[:, 2:] > clear_m
     posts = posts[far.all(axis=1)]
-    walls = walls[(_distances(ends, walls) > _CLEAR_M).all(axis=0)]
+    walls = walls[(_distances(ends, walls) > clear_m[:, None]).all(axis=0)]
     people = tuple(p for p in people if np.hypot(*(start - p.from_xy_m)) > 1.2)
     heading = float(np.arctan2(*(goal - start)[::-1]))
     return NavigationWorld(

@@ -1,5 +1,6 @@
 """Training a navigation policy by reinforcement: curriculum, validation, checkpoints."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 import json
 import logging
@@ -21,7 +22,11 @@ from perception_nodes.sim.navigation_worlds import make_navigation_world
 from perception_nodes.training.curves import Curves
 from perception_nodes.training.loop import load_whole, save_whole, told
 from perception_nodes.training.navigation_ppo import CHUNK, RecurrentPPO
-from perception_nodes.training.navigation_robots import TrainingRobots
+from perception_nodes.training.navigation_robots import (
+    INDOOR_ROBOTS,
+    INDOOR_TOLERANCE_M,
+    TrainingRobots,
+)
 from stable_baselines3.common.callbacks import BaseCallback
 import torch
 
@@ -40,7 +45,7 @@ _CELLULAR_WEIGHT = 2.0 / 3.0  # of the score that chooses a checkpoint
 class NavigationTraining(Params):
     """How a navigation policy is trained."""
 
-    steps: int = param(6_000_000, 'Decisions of all robots together.', ge=1)
+    steps: int = param(8_000_000, 'Decisions of all robots together.', ge=1)
     robots: int = param(256, 'Robots that learn side by side.', ge=8, le=65536)
     rollout: int = param(
         64, f'Decisions of each robot from one update to the next, a multiple of {CHUNK}.',
@@ -168,11 +173,15 @@ class Validation:
         lidar = SensorParams(beams=270, field_of_view_deg=270.0)
         self._batches = {
             'cellular': self._batch(['cellular'], count, lidar),
-            'indoor': self._batch(_INDOORS, indoors, replace(lidar, field_of_view_deg=360.0))}
+            'indoor': self._batch(_INDOORS, indoors, replace(
+                lidar, field_of_view_deg=360.0, **INDOOR_ROBOTS), INDOOR_TOLERANCE_M)}
 
-    def _batch(self, kinds: Any, count: int, sensor: SensorParams) -> RobotBatch:
+    def _batch(self, kinds: Sequence[str], count: int, sensor: SensorParams,
+               tolerance_m: float | None = None) -> RobotBatch:
         worlds = [make_navigation_world(kind, 'validation', seed)
                   for seed in range(count) for kind in kinds]
+        if tolerance_m is not None:
+            worlds = [replace(world, tolerance_m=tolerance_m) for world in worlds]
         return RobotBatch(worlds, self._robot, sensor, len(worlds), _VALIDATION_LONGEST_S)
 
     def scores(self, network: NavigationNetwork) -> dict[str, float]:

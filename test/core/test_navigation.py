@@ -150,6 +150,31 @@ def test_it_comes_to_rest_before_a_wall():
                        VelocityCommand()).command.linear_mps < 0.0
 
 
+def test_a_disc_turns_where_a_square_would_hit():
+    """Beside a wall at a hand's breadth the square may not turn on the spot, the disc may."""
+    wall = np.stack([np.linspace(-1.0, 1.0, 81), np.full(81, 0.28)], axis=1)
+    turn = VelocityCommand(0.0, 0.5)
+    sides = {f'footprint_{side}_m': 0.21 for side in ('front', 'rear', 'half_width')}
+    for corner_m, is_free in ((0.0, False), (0.1, False), (0.21, True)):
+        layer = SafetyLayer(NavigationParams(**sides, footprint_corner_m=corner_m))
+        yaw = 0.0
+        for k in range(30):
+            c, s = math.cos(yaw), math.sin(yaw)
+            w = layer.guard(turn, wall @ np.array([[c, -s], [s, c]]), VelocityCommand(),
+                            odom_from_base=(0.0, 0.0, yaw), time_s=0.1 * k).command.angular_rps
+            yaw += 0.1 * w
+        assert (yaw > 1.4) == is_free, corner_m
+
+
+def test_rounded_footprints():
+    with pytest.raises(ValueError, match=r'radius of 0\.3 m; it must be between 0 and 0\.2 m'):
+        RobotFootprint(0.4, 0.4, 0.2, 0.3)
+    disc = np.array(RobotFootprint(0.3, 0.3, 0.3, 0.3).outline_m())
+    assert np.hypot(*disc.T) == pytest.approx(0.3)
+    assert np.array(RobotFootprint(0.4, 0.3, 0.2).outline_m()) == pytest.approx(
+        np.array([(0.4, 0.2), (-0.3, 0.2), (-0.3, -0.2), (0.4, -0.2), (0.4, 0.2)]))
+
+
 def test_a_leg_that_falls_between_beams_is_remembered():
     """One scan in eight shows it: the robot stops, and goes on a second after the last one."""
     layer, x, v, leg = SafetyLayer(PARAMS), 0.0, 0.0, np.array([[2.0, 0.0]])

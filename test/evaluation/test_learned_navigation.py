@@ -15,8 +15,8 @@ from perception_nodes.sim.navigation_worlds import NavigationWorld  # noqa: E402
 ROBOT = NavigationParams()
 # actions of the network in PyTorch, with the weights of the file, on inputs drawn from seed 11
 EXPECTED = [
-    [0.1097, 0.7758], [0.2636, 0.7056], [0.4324, 0.8526], [0.7352, 0.7928], [0.7459, 0.5573],
-    [0.5521, 0.6078], [0.6487, 0.7765], [-0.0215, 0.8079]]
+    [-0.6566, 0.9519], [-0.8194, 0.9333], [-0.8948, 0.9879], [-0.7813, 0.8640],
+    [-0.6757, 0.6203], [-0.2512, 0.2345], [0.2283, 0.4755], [-0.4920, 0.9419]]
 LIDAR = SensorParams(beams=360, field_of_view_deg=270.0, level=0.0)
 
 
@@ -67,7 +67,7 @@ def test_it_decides_as_the_trained_network_did(policy):
     last = np.zeros((1, 2), np.float32)
     found = []
     for _ in range(len(EXPECTED)):
-        vector = rng.uniform(0.2, 1.0, (1, ROBOT.sectors + 13)).astype(np.float32)
+        vector = rng.uniform(0.2, 1.0, (1, ROBOT.sectors + 14)).astype(np.float32)
         inputs = policy_input(vector, last, ROBOT.reach_m, policy.facts.innate)
         last, state = policy._session.run(
             ('action', 'next_state'), {'inputs': inputs, 'state': state})

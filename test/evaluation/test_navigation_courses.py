@@ -120,7 +120,7 @@ def test_the_benchmark_writes_its_file(data_dir, tmp_path):
     assert written['policy'] == 'navigation_policy'
     assert written['policy_step_ms'] > 0.0
     assert 0.0 <= written['barn_hard_collision'] <= 1.0
-    for prefix in ('', 'nosafety_', 'innate_', 'dwa_', 'planner_', 'straight_'):
+    for prefix in ('', 'memory_', 'nosafety_', 'innate_', 'dwa_', 'planner_', 'straight_'):
         assert 0.0 <= written[f'{prefix}barn_success'] <= 1.0
         assert f'{prefix}people_collision_ci_high' in written
     assert (tmp_path / 'navigation_barn.png').is_file()

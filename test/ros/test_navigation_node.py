@@ -20,6 +20,7 @@ simulation: {ros__parameters: {
   renderer: rays, split: test, seed: 5, camera_width: 80, camera_height: 60}}
 navigation: {ros__parameters: {
   footprint_front_m: 0.21, footprint_rear_m: 0.21, footprint_half_width_m: 0.21,
+  footprint_corner_m: 0.21,
   max_linear_mps: 0.8, max_linear_mps2: 1.5}}
 """
 
@@ -61,9 +62,10 @@ def test_two_goals_by_the_lidar(graph, start_node, tmp_path):
 
 
 def test_a_goal_by_depth_alone(graph, start_node, tmp_path):
-    """The obstacle map's scan in the place of the lidar's."""
+    """The obstacle map's scan in the place of the lidar's, and a way through what it has shown."""
     (tmp_path / 'params.yaml').write_text(
         PARAMS.replace('[simulation, navigation]', '[simulation, obstacle_map, navigation]')
+        .replace('max_linear_mps:', 'policy: guided, max_linear_mps:')
         + 'obstacle_map: {ros__parameters: {max_height_m: 0.72}}\n')
     start_node('ros.container', '--params-file', f'{tmp_path}/params.yaml',
                '-p', 'use_sim_time:=true', '-r', 'navigation:scan:=/obstacle_map/scan',

@@ -85,6 +85,60 @@ def test_footprint_is_a_rectangle():
     assert front * np.sin(yaw) + half_width * np.cos(yaw) == pytest.approx(0.3, abs=0.01)
 
 
+def test_round_corners_touch_what_a_sampled_outline_touches():
+    """Posts and walls at random: all but touching ones are judged as by points of the body."""
+    rng = np.random.default_rng(0)
+    judged = {True: 0, False: 0}
+    for _ in range(300):
+        front, rear, side = rng.uniform(0.15, 0.4, 3)
+        corner = rng.uniform(0.0, 1.0) * min(front, rear, side)
+        x, y, yaw = *rng.uniform(-0.5, 0.5, 2), rng.uniform(-np.pi, np.pi)
+        post, wall = (*rng.uniform(-1.0, 1.0, 2), 0.1), rng.uniform(-1.5, 1.5, 4)
+        is_wall = rng.random() < 0.5
+        batch = batch_of(world(walls=[wall]) if is_wall else world([post]))
+        outside = rounded_distances(
+            points_of(wall) if is_wall else np.array([post[:2]]), (x, y, yaw),
+            (front, rear, side, corner)).min() - (0.0 if is_wall else post[2])
+        if abs(outside) < 2e-3:  # between two samples
+            continue
+        hit = kernels.collides(
+            batch.packed, 0, x, y, yaw, np.array([front, rear, side, corner]))
+        assert hit == (outside < 0.0)
+        judged[bool(hit)] += 1
+    assert min(judged.values()) > 50
+
+
+def points_of(wall):
+    share = np.linspace(0.0, 1.0, 2000)[:, None]
+    return wall[:2] + share * (wall[2:] - wall[:2])
+
+
+def rounded_distances(points, pose, body):
+    """Return how far points are from a body: from the inner rectangle, less the corners."""
+    x, y, yaw = pose
+    front, rear, side, corner = body
+    dx, dy = (points - (x, y)).T
+    ahead, aside = np.cos(yaw) * dx + np.sin(yaw) * dy, np.cos(yaw) * dy - np.sin(yaw) * dx
+    inner_x = np.clip(ahead, corner - rear, front - corner)
+    inner_y = np.clip(aside, corner - side, side - corner)
+    return np.hypot(ahead - inner_x, aside - inner_y) - corner
+
+
+def test_robots_are_drawn_as_different_as_told():
+    sensor = SensorParams(footprint_share=0.25, round_share=0.5, limits_share=0.4)
+    batch = RobotBatch([world()], ROBOT, sensor, 200, 60.0)
+    for row in range(200):
+        batch.place(row, 0, np.random.default_rng(row))
+    body, limits = batch.robots.body, batch.robots.limits
+    is_round = body[:, 3] > 0.0
+    assert 70 < is_round.sum() < 130
+    assert np.ptp(body[is_round], axis=1).max() == 0.0
+    shares = body[~is_round, :3] / ROBOT.footprint.numbers[:3]
+    assert 0.75 <= shares.min() < 0.8 and 1.2 < shares.max() <= 1.25
+    shares = limits / ROBOT.limits.numbers
+    assert 0.6 <= shares.min() < 0.65 and 1.35 < shares.max() <= 1.4
+
+
 def test_drive_ends_at_the_goal_or_in_time():
     """A metre per second needs about the distance in seconds; standing runs out of time."""
     reached = batch_of(world(goal=(4.5, 0.0)))

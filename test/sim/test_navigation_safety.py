@@ -13,7 +13,7 @@ PERIODS = 24
 ROBOT = NavigationParams(max_linear_mps=2.0)
 # as late, slow and noisy as the layer is told to expect, but no lost beams: what is not seen is
 # not promised
-SENSOR = SensorParams(beams=360, lost_beams=0.0, range_noise_m=0.01)
+SENSOR = SensorParams(beams=360, lost_beams=0.0, range_noise_m=0.01, round_share=0.3)
 
 
 def random_states(count, seed):
@@ -27,7 +27,7 @@ def random_states(count, seed):
         low, high = np.split(np.array(worlds[world].corners_m), 2)
         while True:
             pose = rng.uniform((*low, -np.pi), (*high, np.pi))
-            if not kernels.collides(batch.packed, world, *pose, np.array([0.3, 0.3, 0.26])):
+            if not kernels.collides(batch.packed, world, *pose, np.array([0.3, 0.3, 0.26, 0.0])):
                 break
         batch.place(row, world, rng, start=tuple(pose))
     give_speeds(batch, rng)
@@ -94,7 +94,9 @@ def touched_places(batch, row):
     c, s = np.cos(yaw), np.sin(yaw)
     dx, dy = (touched - (x, y)).T
     ahead, aside = c * dx + s * dy, c * dy - s * dx
-    room = np.maximum(np.maximum(ahead - body[0], -body[1] - ahead), np.abs(aside) - body[2])
+    out = np.stack([np.maximum(ahead - body[0], -body[1] - ahead),
+                    np.abs(aside) - body[2]]) + body[3]
+    room = np.where((out > 0.0).all(axis=0), np.hypot(*out), out.max(axis=0)) - body[3]
     return touched[room < max(0.03, room.min(initial=np.inf) + 0.01)]
 
 

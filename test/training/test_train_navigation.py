@@ -51,11 +51,11 @@ def robots():
 def test_robots_show_what_a_policy_may_see_and_secrets(robots):
     """Before the secrets stand the sensor's vector, the last action and the innate one."""
     before = robots.reset()
-    assert before.shape == (8, ROBOT.sectors + 13 + 2 + 2 + SECRETS)
+    assert before.shape == (8, ROBOT.sectors + 14 + 2 + 2 + SECRETS)
     assert before.dtype == np.float32
     actions = np.tile(np.float32([[0.5, -0.25]]), (8, 1))
     after, rewards, dones, infos = robots.step(actions)
-    last = after[~dones, ROBOT.sectors + 13:ROBOT.sectors + 15]
+    last = after[~dones, ROBOT.sectors + 14:ROBOT.sectors + 16]
     assert last == pytest.approx(np.tile([[0.5, -0.25]], (len(last), 1)))
     assert rewards.shape == (8,)
     assert all(('outcome' in info) == done for info, done in zip(infos, dones, strict=True))

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from perception_nodes.core.navigation import STATE_SIZE
 import torch
 from torch import nn
 
 _WINDOW, _STRIDE = 9, 3  # sectors that one unit of the first layer sees, and from one to the next
 _UNITS = 16
 _WIDE, _FEATURES = 160, 128
-_STATE_NUMBERS = 13  # of an observation behind its ranges
 _LARGEST_CORRECTION = 2.0  # of the innate action, whose range is -1 to 1
 
 
@@ -30,7 +30,7 @@ class NavigationNetwork(nn.Module):
                  memory: int = 128) -> None:
         super().__init__()
         self.sectors, self.reach_m, self.innate, self.memory = sectors, reach_m, innate, memory
-        rest = _STATE_NUMBERS + 2 + 2 * innate + 1
+        rest = STATE_SIZE + 2 + 2 * innate + 1
         self.windows = nn.Linear(2 * _WINDOW, _UNITS)
         self.wide = nn.Linear(sectors // _STRIDE * _UNITS + rest, _WIDE)
         self.narrow = nn.Linear(_WIDE, _FEATURES)
@@ -44,7 +44,7 @@ class NavigationNetwork(nn.Module):
     @property
     def input_size(self) -> int:
         """Return how many numbers an input has."""
-        return self.sectors + _STATE_NUMBERS + 2 + 2 * self.innate
+        return self.sectors + STATE_SIZE + 2 + 2 * self.innate
 
     @property
     def output_features(self) -> int:
