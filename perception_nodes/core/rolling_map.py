@@ -25,7 +25,7 @@ _REPLAN_STEPS = 5
 _SPARE_M = 0.035  # beside the footprint; where there is less, nothing passes
 _WIDE_M, _NARROW_WEIGHT = 0.55, 3.0
 _DIAGONAL = 2.0 ** 0.5
-_GUIDED_M = 2.0  # along the way, of the point that a policy is shown
+_GUIDED_M = 1.2  # along the way, of the point that a policy is shown
 NO_POTENTIAL = np.zeros((0, 0), np.float32)
 
 
