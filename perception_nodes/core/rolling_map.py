@@ -72,7 +72,7 @@ class RollingMap:
         :param way_m: How far along the way, metres.
         """
         x, y, yaw = observation.odom_from_base
-        column, row = _descended(
+        column, row = descended(
             self.potential_m, *self._cell(np.array((x, y))), round(way_m / CELL_M))
         dx = self.corner_m[0] + (column + 0.5) * CELL_M - x
         dy = self.corner_m[1] + (row + 0.5) * CELL_M - y
@@ -223,7 +223,7 @@ def distances_to(clearances, blocked, wide, weight, row, column, cell_m):  # typ
 
 
 @njit(cache=True)
-def _descended(potential, column, row, cells):  # type: ignore[no-untyped-def]
+def descended(potential, column, row, cells):  # type: ignore[no-untyped-def]
     """Return column and row of the cell that lies some cells down the potential."""
     height, width = potential.shape
     for _ in range(cells):

@@ -215,10 +215,8 @@ class _Evaluation:
             source = self._box_file(task.labels, class_names)
             wanted = {int(i) for labels in source.boxes.values() for i in labels.class_ids}
         elif truth.detections:
-            ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+            ids = self._true_classes(name, class_names, 'detections')
             if not ids:
-                self.sentences.append(f'{name}: ' + no_common_class(
-                    foreign, list(class_names.values()), task.topics.truth, 'detections'))
                 return []
             source = BoxTruth(truth, ids, self.transforms, task.tolerance_ns)
             wanted = set(ids.values())
@@ -226,6 +224,17 @@ class _Evaluation:
             return []
         scored = {i: label for i, label in class_names.items() if i in wanted}
         return [BoxPart(name, BoxScores(source, scored, pictures), boxes_of)]
+
+    def _true_classes(
+        self, name: str, class_names: Mapping[int, str], topic: str
+    ) -> dict[int, int]:
+        """Match the classes of the truth with the model's; where none is common, say so."""
+        task, truth = self.task, self.notes.truth
+        ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+        if not ids:
+            self.sentences.append(f'{name}: ' + no_common_class(
+                foreign, list(class_names.values()), task.topics.truth, topic))
+        return ids
 
     def _box_file(self, labels: Path, class_names: Mapping[int, str]) -> BoxFile:
         return box_file(
@@ -251,15 +260,12 @@ class _Evaluation:
         task, truth = self.task, self.notes.truth
         if not len(truth.masks):
             return []
-        ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+        ids = self._true_classes(name, class_names, 'mask')
         if not ids:
-            self.sentences.append(f'{name}: ' + no_common_class(
-                foreign, list(class_names.values()), task.topics.truth, 'mask'))
             return []
         scored = {i: label for i, label in class_names.items() if i in ids.values()}
         source = MaskTruth(truth, ids, task.tolerance_ns)
         return [MaskPart(name, MaskScores(source, scored, pictures), mask_of)]
-
 
     def _picture_parts(
         self, name: str, class_names: Mapping[int, str], pictures: BagPictures
@@ -274,10 +280,8 @@ class _Evaluation:
                 self.sentences.append(f'{name}: not scored, as the labels are for others: {error}')
                 return []
         elif truth.classes:
-            ids, foreign = shared_classes(truth.class_names, class_names, task.renamed)
+            ids = self._true_classes(name, class_names, 'classification')
             if not ids:
-                self.sentences.append(f'{name}: ' + no_common_class(
-                    foreign, list(class_names.values()), task.topics.truth, 'classification'))
                 return []
             source = ClassTruth({stamp_ns: ids[class_id] for stamp_ns, class_id in
                                  truth.classes.items() if class_id in ids}, task.tolerance_ns)

@@ -11,6 +11,7 @@ from numba import njit
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.navigation_kernels import approached, guarded, remember, see
+from perception_nodes.core.rolling_map import descended
 
 RUNNING, REACHED, COLLIDED, TIMED_OUT = range(4)
 BUCKET_M = 0.3
@@ -394,15 +395,8 @@ def ways(worlds, robots, live, cells, out):  # type: ignore[no-untyped-def]
     for i in live:
         at_x, at_y, nx, ny, first = _in_field(worlds, robots, i)
         column, row = int(at_x + 0.5), int(at_y + 0.5)
-        for _ in range(cells):
-            best = worlds.fields[first + row * nx + column]
-            to_column, to_row = column, row
-            for r in range(max(row - 1, 0), min(row + 2, ny)):
-                for c in range(max(column - 1, 0), min(column + 2, nx)):
-                    if worlds.fields[first + r * nx + c] < best:
-                        best = worlds.fields[first + r * nx + c]
-                        to_column, to_row = c, r
-            column, row = to_column, to_row
+        field = worlds.fields[first:first + ny * nx].reshape(ny, nx)
+        column, row = descended(field, column, row, cells)
         bearing = np.arctan2(row - at_y, column - at_x) - robots.pose[i, 2]
         out[i, 0], out[i, 1] = np.cos(bearing), np.sin(bearing)
 
