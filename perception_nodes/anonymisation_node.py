@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from perception_nodes.backends.registry import load_model
+from perception_nodes.backends.sharing import share_model
 from perception_nodes.conversions.encode import header_to_msg, image_to_msg
 from perception_nodes.core.anonymisation import AnonymisationParams, Anonymiser
 from perception_nodes.core.detection import lowest_scores
@@ -31,7 +31,7 @@ class AnonymisationNode(InferenceNode[AnonymisationParams, Anonymiser]):
         p = self.params
         self.images = self.create_camera_outputs(Image, 'image')
         entry = p.entry('detection', self.get_parameter('use_sim_time').value)
-        anonymiser = Anonymiser(load_model(
+        anonymiser = Anonymiser(share_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         anonymiser.find([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         return anonymiser

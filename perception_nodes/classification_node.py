@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from perception_nodes.backends.registry import load_model
+from perception_nodes.backends.sharing import share_model
 from perception_nodes.conversions.decode import boxes_from_msg
 from perception_nodes.conversions.encode import (
     classification_to_msg,
@@ -42,7 +42,7 @@ class ClassificationNode(InferenceNode[ClassificationParams, ImageClassifier]):
             self.results = self.create_camera_outputs(Classification, 'classification')
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         entry = p.entry('classification', self.get_parameter('use_sim_time').value)
-        classifier = ImageClassifier(load_model(
+        classifier = ImageClassifier(share_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         classifier.classify([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         return classifier

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.backends.registry import load_model
+from perception_nodes.backends.sharing import share_model
 from perception_nodes.conversions.encode import (
     detections_3d_to_msg,
     detections_to_msg,
@@ -55,7 +55,7 @@ class DetectionNode(InferenceNode[DetectionNodeParams, ObjectDetector]):
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
         entry = p.entry('detection', self.get_parameter('use_sim_time').value)
-        detector = detector_for(entry.task, load_model(
+        detector = detector_for(entry.task, share_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p,
             p.track_weak_score if p.track else 1.0)
         # one per camera: the ids of each depend on its own images alone

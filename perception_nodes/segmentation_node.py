@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from perception_nodes.backends.registry import load_model
+from perception_nodes.backends.sharing import share_model
 from perception_nodes.conversions.encode import (
     header_to_msg,
     image_to_msg,
@@ -54,7 +54,7 @@ class SegmentationNode(InferenceNode[SegmentationParams, Segmenter]):
         self.label_info = self.create_output(LabelInfo, '~/label_info', LATCHED)
         p = self.params
         entry = p.entry('segmentation', self.get_parameter('use_sim_time').value)
-        segmenter = Segmenter(load_model(
+        segmenter = Segmenter(share_model(
             entry, p.device, half_precision=p.half_precision, input_size=p.input_size), p)
         segmenter.segment(
             [np.zeros((entry.input.height, entry.input.width, 3), np.uint8)], confidence=True)

@@ -79,6 +79,19 @@ def device_number(
     return int(index or 0)
 
 
+def is_torch_on_gpu(backend: str, device: str) -> bool:
+    """
+    Return whether torch is what runs a network of any backend, and on a GPU.
+
+    :param device: As in :func:`choose_runtime`; one that is not there is refused on loading.
+    """
+    if device == 'cpu' or backend == 'openvino' or not cuda_device_count():
+        return False
+    if backend == 'onnxruntime':
+        return _runtime_with(TENSORRT if device.startswith('tensorrt') else CUDA) == 'torch'
+    return _torch_has_cuda()
+
+
 def cuda_device_count() -> int:
     """Return how many GPUs NVIDIA's driver offers to this process, without loading a runtime."""
     try:
@@ -105,8 +118,11 @@ def _runtime_with(provider: str) -> str:
         import onnxruntime
         if provider in onnxruntime.get_available_providers():
             return 'onnxruntime'
-    if provider == CUDA and find_spec('torch'):
-        import torch
-        if torch.cuda.is_available():
-            return 'torch'
-    return ''
+    return 'torch' if provider == CUDA and _torch_has_cuda() else ''
+
+
+def _torch_has_cuda() -> bool:
+    if not find_spec('torch'):
+        return False
+    import torch
+    return torch.cuda.is_available()

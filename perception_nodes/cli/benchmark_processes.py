@@ -182,7 +182,7 @@ def _detection(variant: Variant) -> list[Receipts]:
     from perception_nodes import detection_node
     from perception_nodes.ros.process import run
 
-    vars(detection_node)['load_model'] = lambda *arguments, **options: StubDetector()
+    vars(detection_node)['share_model'] = lambda *arguments, **options: StubDetector()
     run(lambda: [detection_node.DetectionNode(variant.name)], _arguments(variant))
     return []  # the answers are on a topic
 

@@ -1,6 +1,8 @@
-"""Rolling statistics of durations, in milliseconds."""
+"""Rolling statistics of durations, in milliseconds, and a clock that leaves out waiting."""
 
 from collections import deque
+import threading
+import time
 
 import numpy as np
 
@@ -24,3 +26,20 @@ class LatencyWindow:
         positions = np.array([0.50, 0.95, 0.99]) * (len(ordered_ms) - 1)
         p50, p95, p99 = np.interp(positions, np.arange(len(ordered_ms)), ordered_ms).tolist()
         return {'p50_ms': p50, 'p95_ms': p95, 'p99_ms': p99}
+
+
+class _Waited(threading.local):
+    ns = 0  # of the calling thread
+
+
+_waited = _Waited()
+
+
+def waited_for_others(duration_ns: int) -> None:
+    """Note that the calling thread had to wait for what other threads were using."""
+    _waited.ns += duration_ns
+
+
+def working_ns() -> int:
+    """Return the steady clock less what the calling thread has waited for others, nanoseconds."""
+    return time.monotonic_ns() - _waited.ns

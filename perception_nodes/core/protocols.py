@@ -56,7 +56,8 @@ class InstanceModel(DetectorModel, Protocol):
         Find objects in each frame, in that frame's own pixels, with masks or key points.
 
         :param frames: (H, W, 3) uint8 RGB images, of any and of different sizes.
-        :param select: Asked for each frame which of its boxes to work on further.
+        :param select: Asked once for each frame, in their order, which of its boxes to work on
+            further.
         :return: One result per frame, with the rows that ``select`` named, in its order.
         """
         ...

@@ -6,6 +6,7 @@ import time
 from typing import Any, TypeVar
 
 from perception_nodes.core.health import Verdict
+from perception_nodes.core.latency import working_ns
 from perception_nodes.core.latest import LatestSlots
 from perception_nodes.core.node_params import NodeParams
 from perception_nodes.core.types import LaserRanges, RgbdFrame
@@ -189,7 +190,7 @@ class InferenceNode(ManagedNode[P, C]):
 
     def _work(self) -> None:
         while taken := self._slots.take():
-            started_ns = time.monotonic_ns()
+            started_ns = working_ns()
             if self._jumped.is_set():
                 self._jumped.clear()
                 self.reset()
@@ -201,10 +202,10 @@ class InferenceNode(ManagedNode[P, C]):
                 self._attempt(self.process, frames, frames)
             if isinstance(scan, LaserRanges):
                 self._attempt(self.process_scan, scan, (SCAN,))
-            done_ns = time.monotonic_ns()
+            done_ns, worked_ns = time.monotonic_ns(), working_ns() - started_ns
             for name in decoded.keys() - self._lost:
                 self._inputs[name].health.processed(
-                    (done_ns - taken[name].received_ns) * 1e-6, (done_ns - started_ns) * 1e-6)
+                    (done_ns - taken[name].received_ns) * 1e-6, worked_ns * 1e-6)
 
     def _attempt(self, work: Callable[[T], None], what: T, names: Iterable[str]) -> None:
         try:

@@ -6,7 +6,7 @@ import onnxruntime
 from perception_nodes.backends import runtime_choice
 from perception_nodes.backends.onnxruntime_backend import open_session
 from perception_nodes.backends.registry import load_model
-from perception_nodes.backends.runtime_choice import Choice, choose_runtime
+from perception_nodes.backends.runtime_choice import Choice, choose_runtime, is_torch_on_gpu
 from perception_nodes.core.manifest import find_model
 import pytest
 
@@ -50,6 +50,26 @@ def test_torch_runs_files_where_onnxruntime_has_no_cuda(machine):
     assert choose_runtime('onnxruntime', 'cuda:0') == Choice('torch', 'cuda:0')
     with pytest.raises(ValueError, match='neither onnxruntime nor torch has TensorRT here'):
         choose_runtime('onnxruntime', 'tensorrt:0')
+
+
+@pytest.mark.parametrize(('device', 'gpus'), [('cpu', 1), ('auto', 0), ('cuda:0', 0), ('auto', 1)])
+def test_without_torch_on_a_gpu_nothing_runs_there(machine, device, gpus):
+    machine(gpus)
+    assert not any(is_torch_on_gpu(backend, device) for backend in (
+        'onnxruntime', 'openvino', 'own', 'torchvision', 'ultralytics'))
+
+
+@pytest.mark.slow
+def test_torch_on_a_gpu_is_told_from_onnxruntime_there(machine):
+    machine(1, torch_has_cuda=True)
+    assert is_torch_on_gpu('onnxruntime', 'auto')
+    assert is_torch_on_gpu('own', 'cuda:0')
+    assert not is_torch_on_gpu('own', 'cpu')
+    assert not is_torch_on_gpu('openvino', 'auto')
+    assert not is_torch_on_gpu('onnxruntime', 'tensorrt:0')
+    machine(1, [CUDA], torch_has_cuda=True)
+    assert not is_torch_on_gpu('onnxruntime', 'auto')
+    assert is_torch_on_gpu('torchvision', 'auto')
 
 
 @pytest.mark.parametrize(('device', 'gpus', 'sentence'), [

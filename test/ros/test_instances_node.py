@@ -52,7 +52,7 @@ def rig(graph, monkeypatch, write_manifest):
     """Run the node in this process, and return a camera of two things that touch."""
     manifest = write_manifest('pair', 'instances', backend='none', classes={1: 'thing'},
                               input={'width': 128, 'height': 96})
-    monkeypatch.setattr(detection_node, 'load_model', lambda *_, **__: PairModel())
+    monkeypatch.setattr(detection_node, 'share_model', lambda *_, **__: PairModel())
 
     class Rig:
         stamp = 0

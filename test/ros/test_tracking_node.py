@@ -40,7 +40,7 @@ def rig(graph, monkeypatch, write_manifest):
     """Run the node in this process, before a camera that is shown one thing."""
     manifest = write_manifest('bright', 'detection', backend='none', classes={1: 'thing'},
                               input={'width': 128, 'height': 96})
-    monkeypatch.setattr(detection_node, 'load_model', lambda *_, **__: BrightModel())
+    monkeypatch.setattr(detection_node, 'share_model', lambda *_, **__: BrightModel())
     values = {'manifest': str(manifest), 'model': 'bright', 'track': True,
               'boxes_3d': 'depth', 'input_reliability': 'reliable'}
     node = detection_node.DetectionNode(context=graph.context, parameter_overrides=[
