@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 import math
 import threading
+import time
 
 import numpy as np
 import numpy.typing as npt
@@ -75,22 +76,17 @@ class TransformBuffer:
         :return: (4, 4) float64 ``target_from_source``.
         :raises TransformError: With the frames, the time asked for and what there is.
         """
+        end_s = time.monotonic() + timeout_s
         with self._changed:
-            missing: list[TransformError] = []
-
-            def found() -> Pose | None:
+            while True:
+                # nothing may hold the error: with its traceback it would keep the caller's frames
                 try:
-                    return self._lookup(target, source, stamp_ns)
+                    return _matrix(self._lookup(target, source, stamp_ns))
                 except TransformError as error:
-                    missing[:] = [error]
-                    if not error.may_come:
+                    left_s = end_s - time.monotonic()
+                    if not error.may_come or left_s <= 0.0:
                         raise
-                    return None
-
-            pose = self._changed.wait_for(found, timeout_s)
-        if pose is None:
-            raise missing[0]
-        return _matrix(pose)
+                self._changed.wait(left_s)
 
     def lookup_newest(
         self, target: str, source: str

@@ -91,7 +91,7 @@ class Arrived(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         self._value: T | None = None
-        self._error: Exception | None = None
+        self._problem = ''  # not the error, whose traceback leads back here
 
     @classmethod
     def decoded(cls, value: T, stamp_ns: int, frame_id: str) -> 'Arrived[T]':
@@ -100,7 +100,7 @@ class Arrived(Generic[T]):
         arrived.received_ns = time.monotonic_ns()
         arrived.stamp_ns, arrived.frame_id = stamp_ns, frame_id
         arrived._lock = threading.Lock()
-        arrived._value, arrived._error = value, None
+        arrived._value, arrived._problem = value, ''
         return arrived
 
     def value(self) -> T:
@@ -110,14 +110,15 @@ class Arrived(Generic[T]):
         :raises ValueError: If it cannot be decoded, to everybody who asks.
         """
         with self._lock:
-            if self._error is None and self._value is None:
+            if self._value is None and not self._problem:
+                msg, self._msg = self._msg, None
                 try:
-                    self._value = self._read(self._msg)
+                    self._value = self._read(msg)
                 except Exception as error:  # an OpenCV error is as much the message's fault
-                    self._error = error
-                self._msg = None
-            if self._error is not None:
-                raise self._error
+                    self._problem = str(error) or type(error).__name__
+                    raise ValueError(self._problem) from error
+            if self._problem:
+                raise ValueError(self._problem)
             return self._value  # type: ignore[return-value]
 
 

@@ -1,8 +1,10 @@
 """The transform buffer: look-ups with known answers, and the sentence for each that fails."""
 
+import gc
 import math
 import threading
 import time
+import weakref
 
 import numpy as np
 from perception_nodes.core.transforms import Patience, TransformBuffer, TransformError
@@ -170,6 +172,26 @@ def test_a_look_up_waits_no_longer_than_told(robot):
     with pytest.raises(TransformError, match='at 14.000 s'):
         robot.lookup('odom', 'base_link', 14 * S, timeout_s=0.1)
     assert 0.09 < time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize('stamp_s', [0.0, 99.0], ids=['never', 'perhaps'])
+def test_a_failed_look_up_keeps_nothing_of_its_caller(robot, stamp_s):
+    class Frame:
+        pass
+
+    def ask():
+        frame = Frame()
+        caller.append(weakref.ref(frame))
+        robot.lookup('map', 'camera', round(stamp_s * S), timeout_s=0.01)
+
+    caller = []
+    gc.disable()  # which would only come by after many megabytes
+    try:
+        with pytest.raises(TransformError):
+            ask()
+        assert caller[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_look_up_does_not_wait_for_the_past(robot):

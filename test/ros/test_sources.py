@@ -1,6 +1,8 @@
 """Pairing of a camera's messages: what belongs together, what is dropped, and why."""
 
+import gc
 from types import SimpleNamespace
+import weakref
 
 import numpy as np
 from perception_nodes.conversions.encode import (
@@ -9,7 +11,7 @@ from perception_nodes.conversions.encode import (
     intrinsics_to_msg,
 )
 from perception_nodes.core.types import CameraIntrinsics
-from perception_nodes.ros.sources import CameraHub, CameraTopics
+from perception_nodes.ros.sources import Arrived, CameraHub, CameraTopics
 import pytest
 
 MS = 1_000_000
@@ -232,3 +234,20 @@ def test_optional_depth_that_cannot_be_used_leaves_the_colour(node, recorder):
     assert frame.depth_m is None
     assert (frame.rgb == RGB).all()
     assert "depth is 3x2 pixels in 'other'" in observation.depth_problem
+
+
+def test_a_message_that_cannot_be_read_tells_everybody_and_is_let_go():
+    def read(msg):
+        raise ValueError('its buffer ends half way')
+
+    arrived = Arrived(image_to_msg(RGB, 'rgb8', header(0)), read)
+    gone = weakref.ref(arrived)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='half way'):
+            arrived.value()
+    gc.disable()  # which would only come by after many megabytes
+    try:
+        del arrived
+        assert gone() is None
+    finally:
+        gc.enable()
