@@ -25,7 +25,7 @@ _REPLAN_STEPS = 5
 _SPARE_M = 0.035  # beside the footprint; where there is less, nothing passes
 _WIDE_M, _NARROW_WEIGHT = 0.55, 3.0
 _DIAGONAL = 2.0 ** 0.5
-_GUIDED_M = 1.2  # along the way, of the point that a policy is shown
+_GUIDED_M = 0.8  # along the way, of the point that a policy is shown
 NO_POTENTIAL = np.zeros((0, 0), np.float32)
 
 
@@ -42,7 +42,6 @@ class RollingMap:
         self.corner_m = (x - _HALF_M, y - _HALF_M)  # of the first cell, in odom
         self._hits = np.zeros((side, side), np.int16)  # more is more surely occupied
         self._steps = 0
-        self.clearances_m = NO_POTENTIAL  # (N, N) float32 to the nearest occupied cell
         self.potential_m = NO_POTENTIAL  # (N, N) float32 way to the goal
         self.goal_xy_m = (x, y)  # in odom
 
@@ -56,14 +55,16 @@ class RollingMap:
                _free_ends(observation) @ turn + (x, y))
         goal = np.array(observation.goal_xy_m) @ turn + (x, y)
         self.goal_xy_m = (float(goal[0]), float(goal[1]))
-        free = np.where(self._hits >= _OCCUPIED, 0, 255).astype(np.uint8)
-        self.clearances_m = clearances_m(free)
         if self._steps % _REPLAN_STEPS == 0:
             column, row = self._cell(goal)
             self.potential_m = distances_to(
-                self.clearances_m, observation.footprint.half_width_m + _SPARE_M, _WIDE_M,
+                self.clearances_m(), observation.footprint.half_width_m + _SPARE_M, _WIDE_M,
                 _NARROW_WEIGHT, row, column, CELL_M)
         self._steps += 1
+
+    def clearances_m(self) -> npt.NDArray[np.float32]:
+        """Return (N, N) float32: how far each cell is from the nearest occupied one, metres."""
+        return clearances_m(np.where(self._hits >= _OCCUPIED, 0, 255).astype(np.uint8))
 
     def ahead(self, observation: NavigationObservation, way_m: float) -> tuple[float, float]:
         """

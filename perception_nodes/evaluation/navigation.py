@@ -63,8 +63,10 @@ def load_barn(path: Path) -> list[NavigationWorld]:
             ids, occupied = file['world_id'], file['occupied']
             cells, lengths = file['reference_path'], file['reference_path_length']
     except (KeyError, zipfile.BadZipFile, ValueError) as error:
+        # what is neither numpy's nor a pickle, numpy advises to load in an unsafe way
+        why = str(error) if isinstance(error, KeyError) else 'it cannot be read as one'
         raise ValueError(
-            f'{path} is no file of BARN worlds ({error}); it must be a .npz with world_id, '
+            f'{path} is no file of BARN worlds ({why}); it must be a .npz with world_id, '
             'occupied, reference_path and reference_path_length') from error
     if occupied.shape[1:] != (LATTICE, LATTICE) or not (
             len(ids) == len(occupied) == len(lengths) and lengths.sum() == len(cells)):

@@ -56,6 +56,6 @@ class PlannedWindow:
         x, y, yaw = observation.odom_from_base
         rolling = state or RollingMap(x, y)
         rolling.take(observation)
-        command = best_arc(observation, rolling.clearances_m, rolling.corner_m, (x, y, yaw),
+        command = best_arc(observation, rolling.clearances_m(), rolling.corner_m, (x, y, yaw),
                            rolling.goal_xy_m, rolling.potential_m)
         return command, rolling

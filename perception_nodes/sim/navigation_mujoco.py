@@ -28,6 +28,9 @@ _NEAREST_GOAL_M = 2.0
 # what is a little too high to roll over must not be lost in the noise of its height
 _MAP = MappingParams(min_height_m=CLIMB_M - 0.005, max_height_m=HEIGHT_M + 0.1)
 
+# a narrower camera, or one less tilted, never sees low things beside a robot that turns
+_FOV_DEG, _PITCH_DEG = 87.0, 30.0
+
 # the round robot of the rooms
 ROOM_ROBOT = NavigationParams(
     footprint_front_m=_RADIUS_M, footprint_rear_m=_RADIUS_M, footprint_half_width_m=_RADIUS_M,
@@ -66,7 +69,8 @@ class SimulatorNavigationEnv(gymnasium.Env):
         self._builder = ObservationBuilder(robot)
         self._mapper = ObstacleMapper(_MAP)
         self.simulator = Simulator(params or SimulatorParams(
-            split='test', renderer='rays', camera_width=160, camera_height=120))
+            split='test', renderer='rays', camera_width=160, camera_height=120,
+            camera_fov_deg=_FOV_DEG, camera_pitch_deg=_PITCH_DEG))
         self._goal = np.zeros(4)
 
     def reset(
