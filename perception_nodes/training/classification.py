@@ -17,6 +17,7 @@ from perception_nodes.training.augmentation import (
     Strength,
     warp_picture,
 )
+from perception_nodes.training.loop import shuffled, whole_batches
 import torch
 from torch import nn
 from torch.nn import functional
@@ -88,7 +89,7 @@ class ClassificationTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train) // batch_size)
+        return whole_batches(len(self._train), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
@@ -96,9 +97,8 @@ class ClassificationTask:
         """Yield new views of the pictures, and the share of each class in them."""
         for parameter in self.parameters()[1]:
             parameter.requires_grad_(epoch >= (self._frozen_epochs or 0))
-        order = rng.permutation(len(self._train))
-        for k in range(self.steps(batch_size)):
-            views = [self._view(row, rng) for row in order[k * batch_size:(k + 1) * batch_size]]
+        for rows in shuffled(len(self._train), batch_size, rng):
+            views = [self._view(row, rng) for row in rows]
             yield (torch.from_numpy(np.stack([pixels for pixels, _ in views])),
                    torch.from_numpy(np.stack([shares for _, shares in views])))
 

@@ -22,6 +22,7 @@ from perception_nodes.training.augmentation import (
     warp_picture,
 )
 from perception_nodes.training.detection_loss import BoxTargets, detection_loss
+from perception_nodes.training.loop import shuffled, whole_batches
 from perception_nodes.training.pretrained import freeze_early, initialise, load_coco_trunk
 import torch
 from torch import nn
@@ -83,7 +84,7 @@ class DetectionTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train.images) // batch_size)
+        return whole_batches(len(self._train.images), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
@@ -91,10 +92,9 @@ class DetectionTask:
         """Yield views of the pictures, every picture once."""
         for parameter in self._late_parameters:
             parameter.requires_grad_(epoch >= self._frozen_epochs)
-        order = rng.permutation(len(self._train.images))
-        views = rng.integers(self._views or _FREE, size=len(order))
-        for k in range(self.steps(batch_size)):
-            rows = order[k * batch_size:(k + 1) * batch_size]
+        batches = shuffled(len(self._train.images), batch_size, rng)
+        views = rng.integers(self._views or _FREE, size=len(self._train.images))
+        for rows in batches:
             yield [(int(row), int(views[row])) for row in rows]
 
     def losses(self, batch: Sequence[View], device: torch.device) -> Mapping[str, torch.Tensor]:

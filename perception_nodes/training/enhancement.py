@@ -12,6 +12,7 @@ from perception_nodes.evaluation.corruptions import compressed, motion_blurred, 
 from perception_nodes.evaluation.datasets import read_rgb
 from perception_nodes.evaluation.enhancement import mean_squared_error, psnr_db
 from perception_nodes.training.detection import image_batch
+from perception_nodes.training.loop import shuffled, whole_batches
 import torch
 from torch import nn
 
@@ -50,16 +51,14 @@ class EnhancementTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train) // batch_size)
+        return whole_batches(len(self._train), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
     ) -> Iterator[list[Pair]]:
         """Yield a crop of every picture, spoilt anew."""
-        order = rng.permutation(len(self._train))
-        for k in range(self.steps(batch_size)):
-            good = [_crop(read_rgb(self._train[i]), rng)
-                    for i in order[k * batch_size:(k + 1) * batch_size]]
+        for rows in shuffled(len(self._train), batch_size, rng):
+            good = [_crop(read_rgb(self._train[i]), rng) for i in rows.tolist()]
             yield [(spoilt(rgb, rng), rgb) for rgb in good]
 
     def losses(self, batch: Sequence[Pair], device: torch.device) -> Mapping[str, torch.Tensor]:

@@ -22,6 +22,7 @@ from perception_nodes.core.grasp_search import (
 from perception_nodes.core.grasping import GraspPlan
 from perception_nodes.training.grasp import area_under_roc, planned
 from perception_nodes.training.grasp_labels import LabelledView
+from perception_nodes.training.loop import shuffled, whole_batches
 import torch
 from torch import nn
 from torch.nn import functional
@@ -117,16 +118,14 @@ class CascadeTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train) // batch_size)
+        return whole_batches(len(self._train), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yield rectangles at both resolutions and whether they hold."""
         train = self._train
-        order = rng.permutation(len(train))
-        for k in range(self.steps(batch_size)):
-            rows = order[k * batch_size:(k + 1) * batch_size]
+        for rows in shuffled(len(train), batch_size, rng):
             coarse, fine = (part[rows].astype(np.float32) for part in (train.coarse, train.fine))
             for axis, slope in ((3, 2), (2, 3)):  # a mirrored surface leans the other way
                 flipped = rng.random(len(rows)) < 0.5
@@ -266,16 +265,14 @@ class MapTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train) // batch_size)
+        return whole_batches(len(self._train), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield maps, and what is to be learned of their pixels."""
-        order = rng.permutation(len(self._train))
-        for k in range(self.steps(batch_size)):
-            batch = [_turned(self._train[int(i)], rng)
-                     for i in order[k * batch_size:(k + 1) * batch_size]]
+        for rows in shuffled(len(self._train), batch_size, rng):
+            batch = [_turned(self._train[i], rng) for i in rows.tolist()]
             yield (torch.from_numpy(np.stack([example.pixels for example in batch])),
                    torch.from_numpy(np.stack([_targets(example) for example in batch])))
 

@@ -17,6 +17,7 @@ import time
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from perception_nodes.backends.torch_runtime import choose_device
 from perception_nodes.core.params import param, Params
 from perception_nodes.training.curves import Curves
@@ -86,6 +87,20 @@ class Task(Protocol):
     def validate(self, network: Any, device: torch.device) -> Mapping[str, float]:
         """Return how good a copy of the network is; it is in evaluation mode."""
         ...
+
+
+def whole_batches(examples: int, batch_size: int) -> int:
+    """Return how many whole batches examples make; fewer than a batch make one."""
+    return max(1, examples // batch_size)
+
+
+def shuffled(
+    examples: int, batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of the whole batches of an epoch; what is left over sits it out."""
+    order = rng.permutation(examples)
+    return [order[k * batch_size:(k + 1) * batch_size]
+            for k in range(whole_batches(examples, batch_size))]
 
 
 def fit(

@@ -30,6 +30,7 @@ from perception_nodes.sim.classes import (
 )
 from perception_nodes.training.detection import box_targets, image_batch, kept_boxes
 from perception_nodes.training.detection_loss import detection_loss
+from perception_nodes.training.loop import shuffled, whole_batches
 from perception_nodes.training.pretrained import load_coco_trunk
 import torch
 from torch import nn
@@ -96,17 +97,15 @@ class SceneTask:
         return [p for p in self.network.parameters() if id(p) not in trunks], late
 
     def steps(self, batch_size: int) -> int:
-        """Return how many whole batches the training frames make."""
-        return len(self._train) // batch_size
+        """Return how many whole batches there are; a smaller set makes one."""
+        return whole_batches(len(self._train), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
     ) -> Iterator[npt.NDArray[np.int64]]:
         """Yield rows of the training frames."""
-        order = rng.permutation(len(self._train))
-        for k in range(self.steps(batch_size)):
-            # sorted rows are read from disk in one go
-            yield np.sort(order[k * batch_size:(k + 1) * batch_size])
+        for rows in shuffled(len(self._train), batch_size, rng):
+            yield np.sort(rows)  # sorted rows are read from disk in one go
 
     def losses(
         self, batch: npt.NDArray[np.int64], device: torch.device

@@ -19,6 +19,7 @@ from perception_nodes.training.augmentation import (
     warp_mask,
     warp_picture,
 )
+from perception_nodes.training.loop import shuffled, whole_batches
 from perception_nodes.training.pretrained import (
     freeze_early,
     initialise,
@@ -116,7 +117,7 @@ class SegmentationTask:
 
     def steps(self, batch_size: int) -> int:
         """Return how many whole batches there are; a smaller set makes one."""
-        return max(1, len(self._train.images) // batch_size)
+        return whole_batches(len(self._train.images), batch_size)
 
     def batches(
         self, epoch: int, batch_size: int, rng: np.random.Generator
@@ -124,10 +125,8 @@ class SegmentationTask:
         """Yield new views of the pictures and masks, every picture once."""
         for parameter in self._pretrained:
             parameter.requires_grad_(epoch >= self._frozen_epochs)
-        order = rng.permutation(len(self._train.images))
-        for k in range(self.steps(batch_size)):
-            yield [self._view(self._train.images[int(i)], rng)
-                   for i in order[k * batch_size:(k + 1) * batch_size]]
+        for rows in shuffled(len(self._train.images), batch_size, rng):
+            yield [self._view(self._train.images[i], rng) for i in rows.tolist()]
 
     def losses(
         self, batch: Sequence[tuple[Pixels, Pixels]], device: torch.device

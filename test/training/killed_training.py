@@ -9,7 +9,7 @@ import sys
 import time
 
 import numpy as np
-from perception_nodes.training.loop import fit, LoopParams
+from perception_nodes.training.loop import fit, LoopParams, shuffled, whole_batches
 import torch
 from torch import nn
 from torch.nn import functional
@@ -34,15 +34,14 @@ class Lines:
         return list(self.network[3:].parameters()), list(self.network[:3].parameters())
 
     def steps(self, batch_size):
-        return len(self.x) // batch_size
+        return whole_batches(len(self.x), batch_size)
 
     def batches(self, epoch, batch_size, rng):
-        order = rng.permutation(len(self.x))
-        for k in range(self.steps(batch_size)):
+        for k, rows in enumerate(shuffled(len(self.x), batch_size, rng)):
             if k == 2 and epoch + 1 == self.stop_in_epoch:
                 print('in the middle', flush=True)
                 time.sleep(60.0)
-            yield torch.from_numpy(order[k * batch_size:(k + 1) * batch_size])
+            yield torch.from_numpy(rows)
 
     def losses(self, batch, device):
         noise = torch.from_numpy(np.zeros(1, np.float32))
