@@ -1,5 +1,7 @@
 """The same work on many things, here or elsewhere."""
 
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -42,3 +44,20 @@ def test_a_cluster_does_the_same(monkeypatch):
         shutdown=lambda: calls.append('shutdown')))
     assert run_tasks(halved, [4, 3], cluster='head:6379') == [2, '3 is odd']
     assert calls == ['init head:6379', 'shutdown']
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_does_the_same():
+    ray = pytest.importorskip('ray', reason='Ray is not installed: pip install ray')
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
+             runtime_env={'env_vars': {'PYTHONPATH': os.pathsep.join(sys.path)}})
+    address = ray.get_runtime_context().gcs_address
+    try:
+        cluster = subprocess.run(
+            [sys.executable, '-c', 'from perception_nodes.evaluation.task_pool import run_tasks; '
+             'import operator; '
+             f'print(run_tasks(operator.index, [4, 3], cluster={address!r}))'],
+            capture_output=True, text=True, timeout=120, check=True)
+    finally:
+        ray.shutdown()
+    assert cluster.stdout.strip() == '[4, 3]'
