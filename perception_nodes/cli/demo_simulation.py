@@ -226,7 +226,8 @@ def _parameters(params: DetectionParams, renderer: str) -> str:
         'detection': {**_changed(params), 'track': True},
         'segmentation': {'model': SEGMENTER, 'manifest': params.manifest, 'device': params.device},
         'obstacle_map': {'use_mask': True, 'use_scan': True},
-        'navigation': robot['navigation']['ros__parameters'],
+        # without a map, which these goals do not need
+        'navigation': robot['navigation']['ros__parameters'] | {'policy': 'model'},
         'grasp': {'autostart': False}}
     return yaml.safe_dump(
         {name: {'ros__parameters': block} for name, block in blocks.items() if block})

@@ -61,7 +61,7 @@ def _widened(values, margin, outside):  # type: ignore[no-untyped-def]
     return wide
 
 
-@njit(cache=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def candidates(  # type: ignore[no-untyped-def]
     top, upper, known, base, labels, cell, hand, angles, level_step, line_step, out,
 ):

@@ -65,7 +65,7 @@ def census(depth, small, large):  # type: ignore[no-untyped-def]
     return readings, finite, below, above
 
 
-@njit(cache=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def integrate(  # type: ignore[no-untyped-def]
     shot, first_column, first_row, counts, seen, log_odds, heights, classes, weights, odds,
 ):

@@ -25,6 +25,8 @@ _REPLAN_STEPS = 5
 _SPARE_M = 0.035  # beside the footprint; where there is less, nothing passes
 _WIDE_M, _NARROW_WEIGHT = 0.55, 3.0
 _DIAGONAL = 2.0 ** 0.5
+# cells that are farther from the goal than the robot, of which arcs and noise may make use
+_BEYOND_M = 6.0
 _GUIDED_M = 0.8  # along the way, of the point that a policy is shown
 NO_POTENTIAL = np.zeros((0, 0), np.float32)
 
@@ -57,9 +59,11 @@ class RollingMap:
         self.goal_xy_m = (float(goal[0]), float(goal[1]))
         if self._steps % _REPLAN_STEPS == 0:
             column, row = self._cell(goal)
+            at_column, at_row = self._cell(np.array((x, y)))
             self.potential_m = distances_to(
                 self.clearances_m(), observation.footprint.half_width_m + _SPARE_M, _WIDE_M,
-                _NARROW_WEIGHT, row, column, CELL_M)
+                _NARROW_WEIGHT, row, column, CELL_M, at_row * len(self._hits) + at_column,
+                _BEYOND_M)
         self._steps += 1
 
     def clearances_m(self) -> npt.NDArray[np.float32]:
@@ -184,8 +188,10 @@ def _trace(hits, corner_x, corner_y, x, y, ends, open_ends):  # type: ignore[no-
             hits[row, column] = min(_MOST, hits[row, column] + _HIT + _MISS)
 
 
-@njit(cache=True)
-def distances_to(clearances, blocked, wide, weight, row, column, cell_m):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def distances_to(  # type: ignore[no-untyped-def]
+    clearances, blocked, wide, weight, row, column, cell_m, start=-1, beyond_m=0.0,
+):
     """
     Return how far each cell is from one of them (Dijkstra over eight neighbours).
 
@@ -193,17 +199,24 @@ def distances_to(clearances, blocked, wide, weight, row, column, cell_m):  # typ
     :param blocked: Cells with less clearance cost a hundredfold: a robot that stands there, by
         noise or narrowness, still finds the way out.
     :param wide: Cells with less cost up to ``1 + weight`` times their length.
-    :return: (H, W) float32 metres.
+    :param start: Cell, counted along the rows, after which cells ``beyond_m`` farther than it
+        are not looked at any more; -1: all are.
+    :return: (H, W) float32 metres, +inf or too large where nobody looked.
     """
     height, width = clearances.shape
     out = np.full((height, width), np.float32(np.inf))
     out[row, column] = 0.0
     heap = [(np.float32(0.0), np.int64(row * width + column))]
+    farthest = np.float32(np.inf)
     while len(heap) > 0:
         cost, cell = heapq.heappop(heap)
+        if cost > farthest:
+            break
         r, c = cell // width, cell % width
         if cost > out[r, c]:
             continue
+        if cell == start:
+            farthest = np.float32(cost + beyond_m)
         for dr in range(-1, 2):
             for dc in range(-1, 2):
                 a, b = r + dr, c + dc

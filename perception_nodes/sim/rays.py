@@ -149,7 +149,7 @@ def _hit(kind, size, ox, oy, oz, dx, dy, dz, shortest):  # type: ignore[no-untyp
     return best
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def cast(  # type: ignore[no-untyped-def]
     kinds, sizes, turns, places, owners, thing_count, map_from_camera, focal, centre, shape,
 ):
@@ -285,7 +285,7 @@ def _face(x, y, z):  # type: ignore[no-untyped-def]
     return 0.5 + 0.5 * x / z, 0.5 - 0.5 * y / az
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def shade(  # type: ignore[no-untyped-def]
     depth, seen, kinds, sizes, turns, places, looks, textures, levels, starts,
     map_from_camera, focal, centre, lamps, surround, sky, shadows, shadow_views, shadow_focal,

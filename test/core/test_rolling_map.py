@@ -4,7 +4,13 @@ import math
 
 import numpy as np
 from perception_nodes.core.navigation import NavigationParams, ObservationBuilder
-from perception_nodes.core.rolling_map import GuidedPolicy, RollingMap
+from perception_nodes.core.rolling_map import (
+    CELL_M,
+    clearances_m,
+    distances_to,
+    GuidedPolicy,
+    RollingMap,
+)
 from perception_nodes.core.types import LaserRanges, VelocityCommand
 import pytest
 
@@ -113,3 +119,16 @@ def test_a_guided_policy_sees_the_way_instead_of_the_goal():
     assert fresh.of_policy == 1
     assert math.hypot(*policy.shown) < 0.9
     assert policy.shown[1] > 0.5
+
+
+def test_a_search_that_ends_early_knows_the_way_as_well():
+    """Behind a wall with one door, as far as the robot and a metre more."""
+    free = np.full((80, 80), 255, np.uint8)
+    free[40, :60] = 0
+    clearances = clearances_m(free)
+    everything = distances_to(clearances, 0.1, 0.3, 3.0, 10, 10, CELL_M)
+    robot = 70 * 80 + 20
+    enough = distances_to(clearances, 0.1, 0.3, 3.0, 10, 10, CELL_M, robot, 1.0)
+    near = everything <= everything[70, 20] + 1.0
+    assert enough[near] == pytest.approx(everything[near])
+    assert np.isinf(enough).any()
