@@ -49,9 +49,9 @@ _JUMP_S = 30.0
 _READY_S, _PATIENCE_S = 240.0, 120.0
 _LONGEST_PHASE_S, _SHORTEST_PHASE_S = 5.0, 0.5
 _PHASES = 60.0  # of the whole time, one phase is this part
-_WARM_UP = 0.5  # share of the time in which the heap settles: memory is looked at afterwards
-# the heap grows in steps of some megabytes; one lost frame in fifty would be 3 MB a minute
-_FLAT_MB_PER_MIN, _JUDGED_S = 3.0, 300.0
+_WARM_UP = 0.2  # share of the time in which the heap settles: memory is looked at afterwards
+# one lost frame in a hundred and fifty would be 1 MB a minute
+_FLAT_MB_PER_MIN, _JUDGED_S = 1.0, 300.0
 _DISK_LEFT_BYTES = 1 << 20
 # of the process alone; and with others: what they write into its mapping of their DDS segments
 _MEMORY = ('own', 'shared')
