@@ -33,9 +33,13 @@ class Graph:
     def _spin(self):
         with contextlib.suppress(ExternalShutdownException):
             while self.context.ok():
-                # a test may destroy what the executor was about to wait for
-                with contextlib.suppress(rclpy_implementation.InvalidHandle):
+                try:
                     self._executor.spin_once()
+                except rclpy_implementation.InvalidHandle:
+                    pass  # a test may destroy what the executor was about to wait for
+                except rclpy_implementation.RCLError:
+                    if self.context.ok():  # else it was shut down in between
+                        raise
 
     def collect(self, msg_type, topic, qos=10):
         """Subscribe, and return the list that messages are appended to."""
