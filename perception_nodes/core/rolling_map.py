@@ -25,7 +25,7 @@ _REPLAN_STEPS = 5
 _SPARE_M = 0.035  # beside the footprint; where there is less, nothing passes
 _WIDE_M, _NARROW_WEIGHT = 0.55, 3.0
 _DIAGONAL = 2.0 ** 0.5
-# cells that are farther from the goal than the robot, of which arcs and noise may make use
+# how much farther than the robot ways are known: arcs may end there, and noise put the robot there
 _BEYOND_M = 6.0
 _GUIDED_M = 0.8  # along the way, of the point that a policy is shown
 NO_POTENTIAL = np.zeros((0, 0), np.float32)
