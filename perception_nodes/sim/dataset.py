@@ -120,13 +120,14 @@ def begin(root: Path, plan: DatasetPlan, command: str) -> list[SceneTask]:
         if found.get('complete'):
             shutil.rmtree(root / 'records', ignore_errors=True)  # it ended while deleting them
             return []
-    elif root.exists() and any(root.iterdir()):
+    elif root.exists() and {path.name for path in root.iterdir()} - {_draft(file).name}:
         raise ValueError(f'{root} is not empty and holds no data set; give another folder')
+    root.mkdir(parents=True, exist_ok=True)
+    _write_whole(file, said)  # first, so that a folder begun and left at once is known again
     for task in plan.scenes():
         for name in FOLDERS:
             (root / task.split / name).mkdir(parents=True, exist_ok=True)
         _record(root, task).parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(file, said)
     return [task for task in plan.scenes() if not _record(root, task).is_file()]
 
 
@@ -336,6 +337,10 @@ def _write_whole(file: Path, content: Any) -> None:
 
 def _write_text(file: Path, text: str) -> None:
     """Write a file that is either there whole or not there."""
-    draft = file.with_name(f'.{file.name}.part')
+    draft = _draft(file)
     draft.write_text(text)
     os.replace(draft, file)
+
+
+def _draft(file: Path) -> Path:
+    return file.with_name(f'.{file.name}.part')

@@ -11,6 +11,7 @@ import numpy as np
 from perception_nodes.cli import dataset
 from perception_nodes.cli.main import main
 from perception_nodes.evaluation.datasets import read_coco
+from perception_nodes.sim import dataset as sim_dataset
 from perception_nodes.sim.families import HELD_OUT_FAMILIES
 import pytest
 
@@ -126,6 +127,24 @@ def test_interrupted_and_continued_it_is_the_same(made, tmp_path, monkeypatch, c
     assert contents(folder) == contents(made)
     assert make(folder) == 0
     assert 'is complete: 9 frames' in caplog.text
+
+
+@pytest.mark.parametrize('reached', ['a draft', 'the folders'])
+def test_interrupted_while_it_begins(made, tmp_path, monkeypatch, reached):
+    """However early a Ctrl-C comes, the same command goes on in that folder."""
+    folder = tmp_path / 'begun'
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patched:
+        if reached == 'a draft':
+            patched.setattr(sim_dataset.os, 'replace', interrupted)
+        else:
+            patched.setattr(sim_dataset, '_record', interrupted)
+        assert make(folder) == 0
+        assert list(folder.iterdir())
+    assert make(folder) == 0
+    assert contents(folder) == contents(made)
 
 
 @pytest.mark.slow
