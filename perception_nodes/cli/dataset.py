@@ -47,6 +47,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--ideal', action='store_true', help='without noise of the sensors')
     parser.add_argument('--shadows', type=not_negative, default=0.5, metavar='SHARE',
                         help='share of the scenes with shadows (default: %(default)s)')
+    parser.add_argument(
+        '--robot-views', type=not_negative, default=0.0, metavar='SHARE',
+        help="share of the pictures in rooms taken from where a robot's camera may be, whatever "
+        'it shows (default: %(default)s)')
     parser.add_argument('--renderer', choices=('rays', 'egl'), default='rays',
                         help='what draws; rays are exact and need no OpenGL '
                         '(default: %(default)s)')
@@ -60,7 +64,8 @@ def run(arguments: Namespace) -> int:
     plan = DatasetPlan(
         {'train': arguments.train, 'val': arguments.val, 'test': arguments.test},
         tuple(arguments.worlds), arguments.seed, width, height, arguments.frames_per_scene,
-        not arguments.ideal, arguments.shadows, arguments.renderer)
+        not arguments.ideal, arguments.shadows, arguments.renderer,
+        robot_views=arguments.robot_views)
     command = _command(arguments)
     tasks = begin(arguments.root, plan, command)
     total = sum(plan.frames.values())
@@ -149,4 +154,5 @@ def _command(arguments: Namespace) -> str:
               '--frames-per-scene', str(arguments.frames_per_scene),
               '--shadows', str(arguments.shadows), '--renderer', arguments.renderer]
     words += ['--ideal'] if arguments.ideal else []
+    words += ['--robot-views', str(arguments.robot_views)] if arguments.robot_views else []
     return shlex.join(words)

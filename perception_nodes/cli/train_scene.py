@@ -19,7 +19,7 @@ from perception_nodes.training.export import (
     publish,
     Trained,
 )
-from perception_nodes.training.loop import fit, LoopParams
+from perception_nodes.training.loop import BEST, fit, LoopParams
 from perception_nodes.training.scene import (
     BOX_CLASSES,
     MASK_CLASSES,
@@ -42,6 +42,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--out', type=Path, required=True, metavar='FOLDER',
         help='where checkpoints, curves, networks and manifest.yaml go; an interrupted training '
         'there goes on')
+    parser.add_argument(
+        '--start-from', type=Path, metavar='FOLDER',
+        help='an earlier `perception train scene` whose best weights to begin with, to go on with '
+        'other frames')
     add_flags(parser, LoopParams, {
         'epochs': 7, 'batch_size': 16, 'learning_rate': 1.5e-3, 'backbone_rate': 0.4,
         'warm_up_epochs': 0.3})
@@ -53,11 +57,13 @@ def run(arguments: Namespace) -> int:
     out: Path = arguments.out
     val = prepare(arguments.dataset, 'val', out / 'features')
     train = prepare(arguments.dataset, 'train', out / 'features')
-    task = SceneTask(train, val, params.seed)
-    best = fit(task, params, out)
+    earlier: Path | None = arguments.start_from
+    task = SceneTask(train, val, params.seed, earlier and earlier / BEST)
+    best = fit(task, params, out, {'start_from': str(earlier)} if earlier else None)
     spec = _input(val)
     example = np.stack([network_input(read_rgb(file), spec)[0] for file in val.files[:_COMPARED]])
     detector, segmenter = separated(task.network.cpu())
+    begun = f'weights of {earlier}' if earlier else 'trunk of coco_ssdlite_mobilenet_v2'
     parts = (
         (DETECTOR, 'detection', 'dense', BOX_CLASSES, detector, 'boxes', ('AP50', 'AP')),
         (SEGMENTER, 'segmentation', None, MASK_CLASSES, segmenter, 'logits', ('mIoU',)))
@@ -71,7 +77,7 @@ def run(arguments: Namespace) -> int:
         publish(Trained(
             name=name, task=kind, backend='onnxruntime', architecture=type(network).__name__,
             head=head, domain='simulation', licence='Apache-2.0',
-            source=f'{len(train)} rendered frames; trunk of coco_ssdlite_mobilenet_v2',
+            source=f'{len(train)} rendered frames; {begun}',
             class_names=classes, input=spec, seed=params.seed, quality=quality,
             hours_cpu=best['cpu_s'] / 3600.0,
             notes=[f'The file differs from the network by at most {difference:.2g} in '

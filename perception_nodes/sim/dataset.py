@@ -21,9 +21,10 @@ from perception_nodes.core.types import CameraIntrinsics
 from perception_nodes.sim import sensors
 from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT
 from perception_nodes.sim.families import families
-from perception_nodes.sim.poses import looking_at, Matrix
+from perception_nodes.sim.poses import looking_at, Matrix, MOUNT_FROM_OPTICAL, Pose
 from perception_nodes.sim.rendering import View
-from perception_nodes.sim.scene import occupancy, Scene, Split, SPLITS, Thing
+from perception_nodes.sim.robot import mounts
+from perception_nodes.sim.scene import occupancy, ROUND_ROBOT, Scene, Split, SPLITS, Thing
 from perception_nodes.sim.simulator import Simulator, SimulatorParams
 from perception_nodes.sim.truth import GroundTruth
 from perception_nodes.sim.worlds import make_scene, WORLDS
@@ -58,6 +59,7 @@ class DatasetPlan:
     renderer: str = 'rays'
     depth_min_m: float = 0.15
     depth_max_m: float = 8.0
+    robot_views: float = 0.0  # share of the views among furniture that are the robot's own
 
     def __post_init__(self) -> None:
         for world in self.worlds:
@@ -66,9 +68,11 @@ class DatasetPlan:
                     f"there is no world '{world}'; choose from {', '.join(WORLDS)}")
         if not self.worlds or sum(self.frames.values()) == 0:
             raise ValueError('the data set is empty; ask for frames of at least one split')
-        if not 0.0 <= self.shadows <= 1.0:
-            raise ValueError(f'the share of scenes with shadows is {self.shadows}; '
-                             'it must lie between 0 and 1')
+        for what, share in (('scenes with shadows', self.shadows),
+                            ("views that are the robot's own", self.robot_views)):
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(
+                    f'the share of {what} is {share}; it must lie between 0 and 1')
         for split, count in self.frames.items():
             if split not in SPLITS or count < 0:
                 raise ValueError(f'{count} frames of split {split} are no data set')
@@ -200,6 +204,9 @@ class _Photographer:
 
     def _choose_view(self) -> View:
         """Return a view that shows something and is not blocked right before the lens."""
+        share = self._plan.robot_views  # without any, nothing is drawn for it
+        if share and len(self._places) and self._rng.random() < share:
+            return self._robots_view()
         view = self._any_view()
         for _ in range(_TRIES):
             found = self._sim.layers_from(view)
@@ -209,10 +216,22 @@ class _Photographer:
             view = self._any_view()
         return view
 
+    def _robots_view(self) -> View:
+        """Return what the camera of a robot sees from where it may stand, be it a bare wall."""
+        rng, lens = self._rng, self._lens()
+        x, y = self._places[int(rng.integers(len(self._places)))]
+        height_m = mounts(ROUND_ROBOT, 0.0).base_from_camera[2, 3] + rng.uniform(-0.15, 0.15)
+        pose = Pose.at(x, y, height_m,
+                       pitch_rad=math.radians(rng.uniform(0.0, 35.0)),
+                       yaw_rad=rng.uniform(-math.pi, math.pi))
+        return View(pose.matrix @ MOUNT_FROM_OPTICAL, lens)
+
+    def _lens(self) -> CameraIntrinsics:
+        return CameraIntrinsics.from_fov(
+            self._plan.width, self._plan.height, float(self._rng.uniform(52.0, 80.0)))
+
     def _any_view(self) -> View:
-        rng, scene = self._rng, self._sim.scene
-        lens = CameraIntrinsics.from_fov(
-            self._plan.width, self._plan.height, float(rng.uniform(52.0, 80.0)))
+        rng, scene, lens = self._rng, self._sim.scene, self._lens()
         roll = float(rng.normal(0.0, math.radians(2.0)))
         objects = [thing for thing in scene.things if thing.is_object]
         small = [thing for thing in objects if thing.motion == 'free']

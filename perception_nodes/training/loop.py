@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _STEP_EPOCHS, _STEP_FACTOR = (0.6, 0.85), 0.1  # where the step schedule falls, and to what share
 _LONGEST_GRADIENT = 10.0
-_CHECKPOINT, _BEST = 'checkpoint.pt', 'best.pt'
+_CHECKPOINT, BEST = 'checkpoint.pt', 'best.pt'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def fit(
     run.resume()
     while run.epoch < params.epochs and not run.has_lost_patience:
         run.train_epoch()
-    task.network.load_state_dict(load_whole(folder / _BEST)['network'])
+    task.network.load_state_dict(load_whole(folder / BEST)['network'])
     task.network.eval()
     log.info('best of %d epochs: %s', run.epoch, told(run.best))
     return {**run.best, 'cpu_s': run.cpu_s}
@@ -252,7 +252,7 @@ class _Run:
         score = self._task.score
         if not self.best or scores[score] > self.best[score]:
             self.best = {'epoch': self.epoch, **scores}
-            save_whole(self._folder / _BEST, {'network': network.state_dict()})
+            save_whole(self._folder / BEST, {'network': network.state_dict()})
         return scores
 
     def _save(self) -> None:

@@ -30,7 +30,7 @@ from perception_nodes.sim.classes import (
 )
 from perception_nodes.training.detection import box_targets, image_batch, kept_boxes
 from perception_nodes.training.detection_loss import detection_loss
-from perception_nodes.training.loop import shuffled, whole_batches
+from perception_nodes.training.loop import load_whole, shuffled, whole_batches
 from perception_nodes.training.pretrained import load_coco_trunk
 import torch
 from torch import nn
@@ -75,13 +75,18 @@ class SceneTask:
     :param train: Frames to learn from.
     :param val: Frames to choose the checkpoint by.
     :param seed: Of what the new layers begin with.
+    :param start_from: Checkpoint of an earlier training to begin with instead.
+    :raises ValueError: If that checkpoint is damaged or of another network.
     """
 
     score = 'score'
 
-    def __init__(self, train: SceneFrames, val: SceneFrames, seed: int) -> None:
+    def __init__(self, train: SceneFrames, val: SceneFrames, seed: int,
+                 start_from: Path | None = None) -> None:
         torch.manual_seed(seed)
         self.network = new_network()
+        if start_from is not None:
+            _load(self.network, start_from)
         self._train, self._val = train, val
         self._columns = ScoreColumns(BOX_CLASSES)
         shares = np.bincount(train.masks[::10].ravel(), minlength=256)[:len(MASK_CLASSES)]
@@ -144,6 +149,16 @@ def new_network() -> SceneNetwork:
     network = SceneNetwork(len(BOX_CLASSES), len(MASK_CLASSES))
     load_coco_trunk(network.trunk)
     return network
+
+
+def _load(network: SceneNetwork, file: Path) -> None:
+    state = load_whole(file).get('network', {})
+    wrong = sorted(name for name, value in network.state_dict().items()
+                   if name not in state or state[name].shape != value.shape)
+    if wrong:
+        raise ValueError(f'{file} is of another network: its {wrong[0]} does not fit; '
+                         'give the folder of a `perception train scene`')
+    network.load_state_dict(state)
 
 
 def separated(network: SceneNetwork) -> tuple[SceneDetector, SceneSegmenter]:

@@ -166,9 +166,24 @@ def test_several_processes_and_a_signal_change_nothing(made, tmp_path):
     assert contents(folder) == contents(made)
 
 
+def test_views_of_a_robot(tmp_path):
+    """All pictures are taken level, at the height of a robot's camera or a little off it."""
+    folder = tmp_path / 'robot'
+    assert main(['dataset', str(folder), '--train', '6', '--val', '0', '--test', '0', '--size',
+                 '64x48', '--worlds', 'room', '--processes', '1', '--robot-views', '1']) == 0
+    poses = np.array([json.loads(line)['map_from_camera'] for line in
+                      (folder / 'train' / 'frames.jsonl').read_text().splitlines()])
+    assert (np.abs(poses[:, 2, 3] - 0.56) < 0.151).all()
+    assert np.abs(poses[:, 2, 0]).max() < 1e-5  # x of an optical frame lies in the picture's rows
+    downward_deg = np.degrees(np.arcsin(-poses[:, 2, 2]))
+    assert (downward_deg > -0.01).all() and (downward_deg < 35.01).all()
+    assert '--robot-views 1.0' in json.loads((folder / 'dataset.json').read_text())['command']
+
+
 @pytest.mark.parametrize(('more', 'sentence'), [
     (['--worlds', 'rooom'], "there is no world 'rooom'; choose from room"),
     (['--shadows', '1.5'], 'the share of scenes with shadows is 1.5; it must lie between 0 and 1'),
+    (['--robot-views', '2'], "the share of views that are the robot's own is 2.0; it must lie"),
     (['--train', '0', '--val', '0', '--test', '0'], 'the data set is empty'),
 ])
 def test_wrong_requests(tmp_path, capsys, more, sentence):

@@ -43,6 +43,26 @@ def test_two_models_come_out_and_a_second_start_goes_on(frames, tmp_path):
     assert (tmp_path / 'best.pt').read_bytes() == best
 
 
+def test_a_later_training_begins_where_an_earlier_ended(frames, tmp_path, capsys):
+    """With steps of length 0 the weights are those it began with; a foreign file is named."""
+    import torch
+
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    command = ['train', 'scene', str(frames), '--batch-size', '4', '--epochs', '1']
+    assert main([*command, '--out', str(first)]) == 0
+    assert main([*command, '--out', str(second), '--start-from', str(first),
+                 '--learning-rate', '0']) == 0
+    before, after = (torch.load(folder / 'best.pt', weights_only=True)['network']
+                     for folder in (first, second))
+    learned = [name for name in before if 'running' not in name and 'num_batches' not in name]
+    assert learned and all(torch.equal(before[name], after[name]) for name in learned)
+    assert f'weights of {first}' in (second / 'manifest.yaml').read_text()
+    torch.save({'network': {'bias': torch.zeros(3)}}, first / 'best.pt')
+    assert main([*command, '--out', str(tmp_path / 'third'), '--start-from', str(first)]) == 1
+    said = capsys.readouterr().err
+    assert 'best.pt is of another network' in said and 'Traceback' not in said
+
+
 def test_a_damaged_mask_is_named(frames, tmp_path, capsys):
     mask = frames / 'train' / 'masks' / '000003.png'
     whole = mask.read_bytes()
