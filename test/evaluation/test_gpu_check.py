@@ -42,7 +42,9 @@ def test_on_the_cpu_it_runs_to_the_end_and_verifies_nothing(tmp_path):
     assert record['backends_sha256'] == backends_sha256()
     assert record['sim_scene_detector_fp32_metric_cpu'] > 0.3
     assert record['sim_scene_detector_fp32_metric_drop'] == pytest.approx(0.0, abs=1e-6)
+    assert record['sim_scene_detector_fp32_threads_metric_drop'] == pytest.approx(0.0, abs=1e-6)
     for name in ('sim_scene_detector', 'lenet5'):
+        assert record[f'{name}_fp32_threads_hz'] > 0.0
         assert record[f'{name}_fp32_difference_share'] < 1e-4
         assert record[f'{name}_fp32_batch8_hz'] > 0.0
     with pytest.raises(ValueError, match=r'cpu\.json is no record of a GPU'):
@@ -71,14 +73,16 @@ def test_wrong_words_are_a_sentence(tmp_path, capsys, words, sentence):
 def test_what_is_wrong_is_said():
     graph = gpu_check.Variant('fp16_graph', half_precision=True, graph=True)
     good = {'difference_share': 0.09, 'metric_cpu': 0.7, 'metric_drop': 0.004,
-            'memory_left_mb': 10.0, 'hidden_syncs': 0.0, 'graphs': 1.0}
+            'threads_metric_drop': 0.004, 'memory_left_mb': 10.0, 'hidden_syncs': 0.0,
+            'graphs': 1.0}
     assert gpu_check._failures('a', good, graph) == []
-    assert gpu_check._failures('a', good | {'metric_cpu': np.nan, 'metric_drop': np.nan},
-                               graph) == []
+    unknown = dict.fromkeys(('metric_cpu', 'metric_drop', 'threads_metric_drop'), np.nan)
+    assert gpu_check._failures('a', good | unknown, graph) == []
     for change, sentence in (
             ({'difference_share': 0.2}, 'a_difference_share is 0.2, at most 0.1 is allowed'),
             ({'difference_share': np.nan}, 'a_difference_share is nan'),
             ({'metric_drop': 0.006}, 'a_metric_drop is 0.006, at most 0.005 is allowed'),
+            ({'threads_metric_drop': 0.5}, 'a_threads_metric_drop is 0.5, at most 0.005'),
             ({'memory_left_mb': 51.0}, 'a_memory_left_mb is 51, at most 50 is allowed'),
             ({'hidden_syncs': 2.0}, 'a_hidden_syncs is 2'),
             ({'graphs': 0.0}, 'could not be recorded as a CUDA graph')):
