@@ -41,10 +41,18 @@ class Params:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for f in fields(self):
-            value = _converted(f.name, hints[f.name], getattr(self, f.name))
+            value = _allowed(f, hints[f.name], getattr(self, f.name))
             object.__setattr__(self, f.name, value)
-            for item in value if isinstance(value, tuple) else (value,):
-                _check(f, item)
+
+    @classmethod
+    def check_value(cls, name: str, value: Any) -> None:
+        """
+        Check one value by itself, whatever the other parameters are.
+
+        :raises ValueError: With the parameter's name, its value and what is allowed.
+        """
+        f = next(f for f in fields(cls) if f.name == name)
+        _allowed(f, get_type_hints(cls)[name], value)
 
     @classmethod
     def from_mapping(cls: type[P], values: Mapping[str, Any]) -> P:
@@ -66,6 +74,14 @@ def unknown_name(name: str, known: list[str], what: str = 'parameter') -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f'there are {", ".join(sorted(known))}'
     return f"there is no {what} '{name}'; {hint}"
+
+
+def _allowed(f: Field[Any], kind: Any, value: Any) -> Any:
+    """Return ``value`` as ``kind``, if it is what the declaration allows."""
+    converted = _converted(f.name, kind, value)
+    for item in converted if isinstance(converted, tuple) else (converted,):
+        _check(f, item)
+    return converted
 
 
 def _converted(name: str, kind: Any, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Turn Params dataclasses into ROS parameters, and ROS parameters back into the dataclasses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -53,9 +53,7 @@ def read(node: Node, kind: type[P]) -> P:
 
     :raises ValueError: With the sentence for the first value that is not allowed.
     """
-    values = {f.name: node.get_parameter(f.name).value for f in fields(kind)}
-    # an empty list has no type in ROS and arrives as nothing
-    return kind(**{name: value for name, value in values.items() if value is not None})
+    return kind(**_present(node, kind))
 
 
 def follow(
@@ -69,6 +67,8 @@ def follow(
         while all may.
     :param adopt: Called after a change; the new values can then be read.
     :param examine: Called before one with the set as it would be; raises ValueError to refuse it.
+
+    A set that is wrong already is not examined, so that it can be mended one by one.
     """
     owner = {f.name: (kind, f) for kind in kinds for f in fields(kind)}
 
@@ -78,13 +78,15 @@ def follow(
             for change in ours:
                 _check(change, *owner[change.name])
             for kind in dict.fromkeys(owner[change.name][0] for change in ours):
-                examine(_proposed(node, kind, ours))
+                if _is_valid(kind, present := _present(node, kind)):
+                    examine(kind(**(present | {
+                        c.name: c.value for c in ours if owner[c.name][0] is kind})))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _check(change: Parameter, kind: type[Params], f: Field[Any]) -> None:
-        kind(**{change.name: change.value})
+        kind.check_value(change.name, change.value)
         reason = locked()
         if reason and not f.metadata['dynamic']:
             raise ValueError(f"parameter '{change.name}' {reason}")
@@ -97,10 +99,19 @@ def follow(
     node.add_post_set_parameters_callback(changed)
 
 
-def _proposed(node: Node, kind: type[P], changes: list[Parameter]) -> P:
-    """Return the present values with some changed."""
-    values = {f.name: getattr(read(node, kind), f.name) for f in fields(kind)}
-    return kind(**(values | {c.name: c.value for c in changes if c.name in values}))
+def _present(node: Node, kind: type[Params]) -> dict[str, Any]:
+    """Return the node's present values by name, allowed or not."""
+    values = {f.name: node.get_parameter(f.name).value for f in fields(kind)}
+    # an empty list has no type in ROS and arrives as nothing
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_valid(kind: type[Params], values: Mapping[str, Any]) -> bool:
+    try:
+        kind(**values)
+    except ValueError:
+        return False
+    return True
 
 
 def _ros_value(default: Any) -> Any:
