@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 import difflib
 import importlib
+import importlib.metadata
 import logging
 import os
 import select
@@ -18,6 +19,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from perception_nodes.cli.choices import parse_words
+
 # verb: (module, what it does)
 VERBS = {
     'benchmark': ('perception_nodes.cli.benchmark', 'measure speed, and how well the simulation '
@@ -25,11 +28,11 @@ VERBS = {
     'dataset': (
         'perception_nodes.cli.dataset', 'render labelled pictures of simulated scenes'),
     'demo': ('perception_nodes.cli.demo', 'photos through the graph to a report with pictures'),
+    'doctor': ('perception_nodes.cli.doctor', 'say what is wrong with a graph or a bag, and what '
+               'to do'),
     'evaluate': (
         'perception_nodes.cli.evaluate',
         'run nodes over bags and measure how fast and how good they are'),
-    'doctor': ('perception_nodes.cli.doctor', 'say what is wrong with a graph or a bag, and what '
-               'to do'),
     'evaluate-model': (
         'perception_nodes.cli.evaluate_model',
         "score a model's boxes, masks or classes against known ones"),
@@ -52,6 +55,7 @@ VERBS = {
 
 _WRONG_USAGE, _FAILURE = 2, 1
 _STDOUT = 1
+_ASK_AGAIN_AFTER_S = 0.05
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -75,6 +79,9 @@ def _main(words: Sequence[str]) -> int:
         print(_overview())
         return 0 if words else _WRONG_USAGE
     verb, *rest = words
+    if verb == '--version':
+        print(importlib.metadata.version('perception_nodes'))
+        return 0
     if verb not in VERBS:
         print(f'perception: {_unknown_verb(verb)}', file=sys.stderr)
         return _WRONG_USAGE
@@ -97,9 +104,10 @@ def _main(words: Sequence[str]) -> int:
 def _run(verb: str, words: Sequence[str]) -> int:
     name, purpose = VERBS[verb]
     module = importlib.import_module(name)
-    parser = argparse.ArgumentParser(f'perception {verb}', description=f'{purpose}.'.capitalize())
+    parser = argparse.ArgumentParser(
+        f'perception {verb}', description=f'{purpose[:1].upper()}{purpose[1:]}.')
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(words)))
+    return int(module.run(parse_words(parser, words)))
 
 
 def _reader_is_gone() -> bool:
@@ -136,7 +144,17 @@ def _interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
     """Ask the verb to end. A second Ctrl-C must not disturb the closing of files."""
     for end in (signal.SIGINT, signal.SIGTERM):
         signal.signal(end, signal.SIG_IGN)
+    sys.unraisablehook = _ask_again
     raise KeyboardInterrupt
+
+
+def _ask_again(swallowed: 'sys.UnraisableHookArgs') -> None:
+    """Repeat an interrupt that came where Python ignores errors, as in a callback of numba."""
+    if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(swallowed)
+        return
+    signal.signal(signal.SIGALRM, _interrupt_once)
+    signal.setitimer(signal.ITIMER_REAL, _ASK_AGAIN_AFTER_S)
 
 
 def _sentence(error: Exception) -> str:

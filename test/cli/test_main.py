@@ -1,5 +1,6 @@
 """The command itself: verbs, sentences and exit codes."""
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -10,10 +11,11 @@ from perception_nodes.cli import main as command
 import pytest
 
 VERB = """
-import argparse, errno, os, time
+import argparse, ctypes, errno, os, time
 
 def add_arguments(parser):
     parser.add_argument('action', nargs='?')
+    parser.add_argument('--delay', type=float)
 
 def run(arguments):
     match arguments.action:
@@ -27,6 +29,16 @@ def run(arguments):
                 time.sleep(30)
             finally:
                 time.sleep(0.5)
+                print('closed', flush=True)
+        case 'callback':
+            @ctypes.CFUNCTYPE(None)
+            def swallow():
+                print('waiting', flush=True)
+                time.sleep(120)
+            try:
+                swallow()
+                time.sleep(120)
+            finally:
                 print('closed', flush=True)
     return 0
 """
@@ -82,10 +94,22 @@ def test_a_bug_is_not_hidden(verb):
         command.main(['fake', 'bug'])
 
 
-def test_wrong_usage_of_a_verb(verb):
+@pytest.mark.parametrize(('words', 'sentence'), [
+    (['--dealy=3'], "there is no argument '--dealy'; did you mean --delay?"),
+    (['--nonsense', '3'],
+     "there is no argument '--nonsense'; perception fake --help lists all"),
+    (['value', 'other'], "there is no argument 'other'; perception fake --help lists all"),
+])
+def test_wrong_usage_of_a_verb(verb, capsys, words, sentence):
     with pytest.raises(SystemExit) as left:
-        command.main(['fake', '--nonsense'])
+        command.main(['fake', *words])
     assert left.value.code == 2
+    assert capsys.readouterr().err.endswith(f'perception fake: error: {sentence}\n')
+
+
+def test_version_is_that_of_the_package(capsys):
+    assert command.main(['--version']) == 0
+    assert capsys.readouterr().out == f'{importlib.metadata.version("perception_nodes")}\n'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -100,6 +124,19 @@ def test_interrupt_ends_well_even_when_repeated(verb, number):
     time.sleep(0.2)
     process.send_signal(number)  # while the verb is closing its files
     shown, said = process.communicate(timeout=10)
+    assert (process.returncode, shown, said) == (0, 'closed\n', '')
+
+
+def test_interrupt_where_errors_are_ignored_ends_the_verb(verb):
+    """As in a callback of numba while it compiles: ctypes swallows what is raised in it."""
+    script = ("import perception_nodes.cli.main as m, sys; m.VERBS['fake'] = ('fake_verb', ''); "
+              "sys.exit(m.main(['fake', 'callback']))")
+    process = subprocess.Popen(
+        [sys.executable, '-c', script], env={**os.environ, 'PYTHONPATH': str(verb)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == 'waiting\n'
+    process.send_signal(signal.SIGINT)
+    shown, said = process.communicate(timeout=60)
     assert (process.returncode, shown, said) == (0, 'closed\n', '')
 
 
