@@ -140,11 +140,12 @@ def lift_on_ground(
     left, top, right, bottom = detections.boxes_xyxy.astype(np.float64).T
     middle = 0.5 * (left + right)
     corners = np.array([[middle, bottom], [left, bottom], [right, bottom], [middle, top]])
-    rays = undistort(corners.transpose(0, 2, 1).reshape(-1, 2), intrinsics)
+    # a box's pixel 0 reaches from 0 to 1, the middle of a lens' pixel 0 lies at 0
+    rays = undistort(corners.transpose(0, 2, 1).reshape(-1, 2) - 0.5, intrinsics)
     rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1).reshape(4, -1, 3)
     boxes, rejected = [], []
     for i in range(len(detections)):
-        reason = _no_contact(rays[0, i], bottom[i], intrinsics, up, camera_height_m, params)
+        reason = _no_contact(rays[:, i], bottom[i], intrinsics, up, camera_height_m, params)
         if reason:
             rejected.append((i, reason))
         else:
@@ -161,14 +162,20 @@ def lift_on_ground(
 
 
 def _no_contact(
-    ray: npt.NDArray[np.float64], bottom: float, intrinsics: CameraIntrinsics,
+    rays: npt.NDArray[np.float64], bottom: float, intrinsics: CameraIntrinsics,
     up: npt.NDArray[np.float64], camera_height_m: float, params: Detection3DParams,
 ) -> str:
-    """Return the sentence why a box shows no ground contact; empty if it does."""
+    """
+    Return the sentence why a box shows no ground contact; empty if it does.
+
+    :param rays: As :func:`_standing_box` takes them.
+    """
     if bottom >= intrinsics.height - 1:
         return 'the box is cut off by the lower border: its ground contact is out of the image'
-    down = -float(ray @ up)
-    if not down > 0.0:  # also where the lens model ends and the ray is NaN
+    if np.isnan(rays).any():
+        return 'the box reaches to where the lens model ends, in a corner of the image'
+    down = -float(rays[0] @ up)
+    if down <= 0.0:
         return 'the lower edge of the box is above the horizon'
     if camera_height_m / down > params.max_depth_m:
         return (f'the box touches the ground {camera_height_m / down:.1f} m away; '

@@ -131,6 +131,8 @@ class Detections:
     """
     N axis-aligned boxes in one image, best first, and what else a model knows of each.
 
+    Their pixel 0 reaches from 0 to 1; :class:`CameraIntrinsics` have its middle at 0.
+
     Indexing with anything numpy takes is filtering: ``found[found.scores > 0.5]``.
 
     :raises ValueError: If the arrays disagree in length or shape.

@@ -392,16 +392,23 @@ def test_ten_boxes_cost_little():
     assert min(costs_s) < 8e-3
 
 
+def _edges(scene):
+    """Return the tight 2D box as detectors give it: from 0 on the outer edge of pixel 0."""
+    return [edge + 0.5 for edge in scene.box()]
+
+
 def test_from_the_ground_a_box_is_where_it_touches():
     """Against a rendered cube that faces a camera 1 m high, 15 degrees down, without depth."""
     truth = cube(2.5, 0)
     scene = Scene(looking((0, 0, 1.0), 15), [truth])
     found = lift_on_ground(
-        detections(scene.box()), VGA, up_of_pitched_camera(15.0), 1.0, PARAMS)
+        detections(_edges(scene)), VGA, up_of_pitched_camera(15.0), 1.0, PARAMS)
     assert found.methods == ('ground_contact',)
     in_world = found.transformed(scene.world_from_camera)
     # the upper edge of the picture is the far edge of the top, so the height comes out large
-    assert in_world.centers_m[0, :2] == pytest.approx(truth.center[:2], abs=0.03)
+    assert in_world.centers_m[0, :2] == pytest.approx(truth.center[:2], abs=0.01)
+    # half a pixel, which is what an edge is off a pixel's middle, is 2.6 mm here
+    assert in_world.centers_m[0, 1] == pytest.approx(0.0, abs=5e-4)
     assert in_world.sizes_m[0, :2] == pytest.approx(truth.size[:2], abs=0.02)
     assert 0.2 < in_world.sizes_m[0, 2] < 0.32
     bottom = in_world.centers_m[0, 2] - in_world.sizes_m[0, 2] / 2
@@ -412,7 +419,7 @@ def test_from_the_ground_far_boxes_are_less_certain():
     """Two pixels are worth 2 / f * (d^2 + h^2) / h along the view."""
     up, deviations = up_of_pitched_camera(0.0), []
     for distance in (3.0, 6.0):
-        foot = project(np.array([[0.0, 1.0, distance]]), VGA)[0]
+        foot = project(np.array([[0.0, 1.0, distance]]), VGA)[0] + 0.5
         found = lift_on_ground(
             detections([foot[0] - 5, foot[1] - 60, foot[0] + 5, foot[1]]), VGA, up, 1.0, PARAMS)
         width = found.sizes_m[0, 1]
@@ -432,9 +439,21 @@ def test_what_shows_no_ground_contact_is_rejected():
     reasons = [reason for _, reason in found.rejected]
     assert reasons[0] == 'the lower edge of the box is above the horizon'
     assert reasons[1].startswith('the box is cut off by the lower border')
-    assert reasons[2] == 'the box touches the ground 25.6 m away; max_depth_m is 8.0'
+    assert reasons[2] == 'the box touches the ground 26.2 m away; max_depth_m is 8.0'
     with pytest.raises(ValueError, match='camera is 0.000 m above the ground'):
         lift_on_ground(detections([1, 1, 2, 2]), VGA, up_of_pitched_camera(0.0), 0.0, PARAMS)
+
+
+def test_a_box_that_reaches_beyond_the_lens_model_has_no_place():
+    """No ray ends in the corner of this image, though one does at the middle of the edge."""
+    wide = replace(BENT, distortion=(-0.4, 0.0, 0.0, 0.0))
+    found = lift_on_ground(
+        detections([5, 300, 400, 470], [250, 300, 350, 400]), wide, up_of_pitched_camera(20.0),
+        1.0, PARAMS)
+    assert found.rejected == (
+        (0, 'the box reaches to where the lens model ends, in a corner of the image'),)
+    assert found.sources.tolist() == [1]
+    assert np.isfinite(found.centers_m).all()
 
 
 @pytest.fixture(scope='module')
