@@ -292,7 +292,7 @@ class GraspPlanner:
         camera_from_map: npt.NDArray[np.float64], context: GraspContext,
     ) -> tuple[float, float, float, float]:
         """Return the part of the map's plane that objects are on: smallest x, y, largest x, y."""
-        x0, y0, x1, y1 = context.window_xyxy or (0, 0, intrinsics.width, intrinsics.height)
+        x0, y0, x1, y1 = _clipped(context.window_xyxy, intrinsics)
         turn = np.ascontiguousarray(camera_from_map[:3, :3].T)
         sums = np.zeros((2, 2 * _CM), np.int64)
         object_bounds(
@@ -386,6 +386,15 @@ def _why_none(plans: list[GraspPlan]) -> str:
         return 'nothing that stands on the support plane has two free sides'
     listed = ', '.join(f'{name} {n}' for name, n in reasons.most_common(3))
     return f'all {reasons.total()} candidates were ruled out: {listed}'
+
+
+def _clipped(
+    window_xyxy: tuple[int, int, int, int] | None, intrinsics: CameraIntrinsics
+) -> tuple[int, int, int, int]:
+    """Return the part of a window that lies in the image; compiled loops check no index."""
+    width, height = intrinsics.width, intrinsics.height
+    left, upper, right, lower = window_xyxy or (0, 0, width, height)
+    return max(left, 0), max(upper, 0), min(right, width), min(lower, height)
 
 
 def _keep_window(

@@ -179,6 +179,11 @@ def test_only_the_window_is_planned_on():
     assert (places < 0.0).all()
     empty = propose(depth_m, pose, window_xyxy=(0, 0, 20, 20))
     assert 'region' in empty.why_none
+    # a region comes from outside: of one that reaches out of the image the rest is ignored
+    beyond = propose(depth_m, pose, window_xyxy=(160, -5, 4_000_000_000, 4_000_000_000))
+    assert (beyond.camera_from_grasp == found.camera_from_grasp).all()
+    outside = propose(depth_m, pose, window_xyxy=(400, 300, 500, 400))
+    assert 'region' in outside.why_none
 
 
 def test_the_class_is_that_of_the_smallest_box_about_the_grasp():
