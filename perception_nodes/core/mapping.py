@@ -497,7 +497,8 @@ class ObstacleMapper:
         n = self.params.cells
         (old_column, old_row), self._origin = self._origin, origin
         for axis, (old, new) in enumerate(((old_row, origin[1]), (old_column, origin[0]))):
-            fresh = np.arange(min(old, new), max(old, new))[-n:] % n
+            low, high = min(old, new), max(old, new)
+            fresh = np.arange(max(low, high - n), high) % n
             at = fresh if axis == 0 else (slice(None), fresh)
             self._log_odds[at] = 0.0
             self._heights[at] = 0

@@ -235,6 +235,14 @@ def test_a_robot_that_is_carried_away_starts_a_new_map():
     assert (seen.mapper.occupancy().cells == -1).all()
 
 
+def test_a_map_may_lie_anywhere_on_earth_or_off_it():
+    """Only as many cells are touched as the map has, not those on the way to it."""
+    seen = Mapped().show(BOX)
+    assert seen.mapper.move(robot_at(1e9, -1e9), int(10e9))
+    assert (seen.mapper.occupancy().cells == -1).all()
+    assert seen.mapper.occupancy().origin_xy_m == pytest.approx((1e9 - 5.0, -1e9 - 5.0), abs=0.05)
+
+
 def test_after_a_reset_nothing_is_known_and_time_may_run_again():
     seen = Mapped().show(BOX, frames=5)
     seen.mapper.reset()
