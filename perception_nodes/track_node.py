@@ -55,7 +55,7 @@ class TrackNode(InferenceNode[TrackParams, dict[str, CorrelationTracker]]):
 
     def adopt(self) -> None:
         """Let the scores change while running."""
-        for tracker in self.core.values():
+        for tracker in tuple(self.core.values()):  # the worker may begin or end one meanwhile
             tracker.params = self.params
 
     def reset(self) -> None:

@@ -41,9 +41,13 @@ class StampPairs(Generic[A, B]):
         """
         Hand out the second half of a pair.
 
-        :raises KeyError: If it was never there, or ``limit`` newer ones came since.
+        :raises ValueError: If it was never there, ``limit`` newer ones came since, or time jumped.
         """
         with self._lock:
+            if stamp_ns not in self._seconds:
+                raise ValueError(
+                    f'what belongs to stamp {stamp_ns} ns is gone: {self._limit} newer ones came '
+                    'while it waited for its turn, or time jumped')
             return self._seconds.pop(stamp_ns)
 
     def clear(self) -> None:

@@ -102,7 +102,11 @@ class InferenceNode(ManagedNode[P, C]):
                 msg_type, f'{camera}/{topic}'.lstrip('/'), hand_on, qos_profile_sensor_data)
 
     def partner(self, camera: str, frame: RgbdFrame) -> Any:
-        """Return the message that a frame waited for."""
+        """
+        Return the message that a frame waited for.
+
+        :raises ValueError: If newer ones have taken its place, or time jumped.
+        """
         return self._inputs[camera].pairs.take_second(frame.stamp_ns)
 
     def create_camera_outputs(
