@@ -25,7 +25,7 @@ from visualization_msgs.msg import MarkerArray
 
 pytestmark = pytest.mark.graph
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 SIZE = (96, 128)
 # of the detector with one fixed box: rows 24 to 72, columns 32 to 64, grown by 15 %
 REGION = np.zeros(SIZE, bool)

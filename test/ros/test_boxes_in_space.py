@@ -79,8 +79,9 @@ def test_a_box_before_a_wall_is_found_in_map(rig, graph):
     rig.until(lambda: any(m.detections for m in rig.space), 'a box in space')
     found = next(m for m in rig.space if m.detections)
     assert found.header.frame_id == 'map'
-    assert {(m.header.stamp.sec, m.header.stamp.nanosec) for m in rig.space} <= {
-        (m.header.stamp.sec, m.header.stamp.nanosec) for m in rig.flat}
+    in_space = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in rig.space}
+    graph.wait_for(lambda: in_space <= {
+        (m.header.stamp.sec, m.header.stamp.nanosec) for m in rig.flat}, 'the same stamps')
     box = found.detections[0].bbox
     # its face is 2 m ahead, left of the middle
     assert box.center.position.x - box.size.x / 2 == pytest.approx(2.0, abs=0.02)
@@ -92,7 +93,7 @@ def test_what_is_missing_is_said_and_boxes_in_the_image_go_on(rig):
     """No transform: 2D is published, 3D is not, and the frames are named."""
     rig.start('-p', 'target_frame:=map', '-p', 'transform_timeout_ms:=10.0')
     rig.until(lambda: rig.says("'map'"), 'the complaint about the transform')
-    assert rig.flat
+    rig.until(lambda: rig.flat, 'boxes in the image')
     assert rig.space == []
 
 
@@ -109,6 +110,7 @@ def test_no_camera_info_and_no_depth_are_named_by_topic(rig):
 def test_depth_without_a_reading_gives_no_box_but_an_answer(rig):
     """All NaN: an empty array in space, and the box in the image stays."""
     rig.start()
-    rig.until(lambda: rig.space, 'an answer', depth_m=np.full((96, 128), np.nan, np.float32))
+    rig.until(lambda: rig.space and rig.flat, 'answers',
+              depth_m=np.full((96, 128), np.nan, np.float32))
     assert rig.space[0].detections == []
     assert len(rig.flat[0].detections) == 1

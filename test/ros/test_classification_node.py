@@ -38,7 +38,7 @@ def picture(stamp_ns):
 
 def publish_until(graph, arrived, *pairs):
     """Publish best-effort input with a new stamp each time, until it has an effect."""
-    for attempt in range(1, 40):
+    for attempt in range(1, 120):
         for publisher, msg in pairs:
             msg.header.stamp.sec = attempt
             publisher.publish(msg)
@@ -46,7 +46,7 @@ def publish_until(graph, arrived, *pairs):
             return graph.wait_for(arrived, 'an effect', 0.5)
         except AssertionError:
             continue
-    raise AssertionError('40 messages had no effect')
+    raise AssertionError('120 messages had no effect')
 
 
 def best(results):
@@ -61,7 +61,7 @@ def test_an_image_gets_its_best_classes_under_its_own_header(graph, start_node, 
     answers = graph.collect(Classification, '/classification/classification')
     labels = graph.collect(LabelInfo, '/classification/label_info', LATCHED)
     publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
-    publish_until(graph, lambda: answers, (publisher, picture(7)))
+    publish_until(graph, lambda: answers and labels, (publisher, picture(7)))
     answer = answers[0]
     assert answer.header.frame_id == FRAME_ID
     assert answer.header.stamp.nanosec == 7
@@ -95,10 +95,11 @@ def test_boxes_of_a_detector_get_classes_and_keep_their_ids(graph, start_node, c
         assert [d.bbox for d in answer.detections] == [d.bbox for d in found.detections]
         assert [[r.hypothesis.class_id for r in d.results] for d in answer.detections] == [
             [RED], [BLUE], []]
-    empty = Detection2DArray(header=header_to_msg(9, FRAME_ID))
-    answers.clear()
-    publish_until(graph, lambda: answers, (images, picture(9)), (boxes, empty))
-    assert answers[-1].detections == []
+    # under stamps of its own: answers to what was published before may still come
+    empty = Detection2DArray(header=header_to_msg(8, FRAME_ID))
+    publish_until(graph, lambda: any(a.header.stamp.nanosec == 8 for a in answers),
+                  (images, picture(8)), (boxes, empty))
+    assert all(a.detections == [] for a in answers if a.header.stamp.nanosec == 8)
     assert node.running
 
 
@@ -114,7 +115,7 @@ def test_boxes_belong_to_the_image_of_their_stamp(graph, start_node, colours):
         header_to_msg(0, FRAME_ID))
     green = np.zeros((48, 64, 3), np.uint8)
     green[:, :, 1] = 200
-    for second in range(1, 80, 4):
+    for second in range(1, 480, 4):
         found.header.stamp.sec = second
         images.publish(picture(second * 10**9))
         for later in (1, 2, 3):

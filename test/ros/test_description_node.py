@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection3DArray, LabelInfo
 
 pytestmark = pytest.mark.graph
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 # the robot stands one metre up y of map and looks down along it
 MAP_FROM_ROBOT = np.array(
     [[0, 1, 0, 0], [-1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)

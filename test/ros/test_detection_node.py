@@ -40,7 +40,7 @@ def statuses(graph):
     class Statuses:
         """The node's statuses, newest last."""
 
-        def waits_for(self, text, timeout_s=20.0):
+        def waits_for(self, text, timeout_s=60.0):
             """Return the first status whose message contains ``text``."""
             return graph.wait_for(
                 lambda: next((s for a in arrays for s in a.status if text in s.message), None),
@@ -56,7 +56,7 @@ def statuses(graph):
 
 def publish_until(graph, publisher, msg, arrived):
     """Publish best-effort input until it has an effect, each time with a new stamp."""
-    for _ in range(40):
+    for _ in range(120):
         msg.header.stamp.sec += 1
         publisher.publish(msg)
         deadline = time.monotonic() + 0.5
@@ -64,7 +64,7 @@ def publish_until(graph, publisher, msg, arrived):
             if arrived():
                 return
             time.sleep(0.01)
-    raise AssertionError(f'40 messages on {publisher.topic} had no effect')
+    raise AssertionError(f'120 messages on {publisher.topic} had no effect')
 
 
 def change_state(graph, transition):
@@ -93,7 +93,7 @@ def test_a_cat_is_detected_under_the_pictures_own_header(
     debug = graph.collect(Image, '/detection/debug_image')
     publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
     msg = image_to_msg(picture, 'bgr8', header_to_msg(1_700_000_000_000_000_007, FRAME_ID))
-    publish_until(graph, publisher, msg, lambda: detections and debug)
+    publish_until(graph, publisher, msg, lambda: detections and debug and labels)
     found = detections[0]
     assert found.header.frame_id == FRAME_ID
     assert found.header.stamp.nanosec == 7
@@ -214,6 +214,7 @@ def test_lifecycle_round_trip_and_wrong_transition(graph, start_node, detections
     graph.wait_for(lambda: not publisher.get_subscription_count(), 'the node to unsubscribe')
     assert change_state(graph, Transition.TRANSITION_CLEANUP)
     client = graph.node.create_client(ChangeState, '/detection/change_state')
+    assert client.wait_for_service(60.0)
     client.call_async(ChangeState.Request(
         transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
     graph.wait_for(lambda: 'a callback failed' in node.output, 'the complaint')

@@ -28,8 +28,8 @@ def test_the_node_and_the_evaluation_find_the_same(graph, start_node, data_dir, 
                    and graph.node.count_subscribers(IMAGE), 'the node')
     subprocess.run(
         [sys.executable, '-m', 'perception_nodes.cli', 'play', str(bag), '--topics', IMAGE,
-         '--pace-by', RESULTS, '--pace-timeout', '20'],
-        env=os.environ, check=True, capture_output=True, timeout=100)
+         '--pace-by', RESULTS, '--pace-timeout', '60'],
+        env=os.environ, check=True, capture_output=True, timeout=400)
     graph.wait_for(lambda: len(found) == 5, 'the results')
     assert node.stop() == 0
     played = lockstep_hash(

@@ -196,7 +196,7 @@ def test_a_network_with_masks_runs_in_the_node(
                '-p', 'max_detections:=7')
     instances = graph.collect(Image, '/detection/instances')
     boxes = graph.collect(Detection2DArray, '/detection/detections')
-    graph.wait_for(lambda: graph.node.count_subscribers('/image'), 'the node', 60.0)
+    graph.wait_for(lambda: graph.node.count_subscribers('/image'), 'the node', 200.0)
     image = graph.publisher(Image, '/image', qos_profile_sensor_data)
 
     def answered():

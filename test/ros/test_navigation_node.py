@@ -9,7 +9,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import LaserScan
 
 pytest.importorskip('mujoco', reason='mujoco is not installed: the simulator needs it')
-pytestmark = [pytest.mark.graph, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 
 HARD_MPS = 0.1
 START_S, ARRIVE_S = 120.0, 120.0

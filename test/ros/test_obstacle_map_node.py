@@ -7,6 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
+from perception_nodes.conversions.decode import stamp_ns_from_msg
 from perception_nodes.conversions.encode import (
     header_to_msg,
     image_to_msg,
@@ -84,7 +85,7 @@ class Robot:
     def frames_until(self, done, *cameras, robot=None, places=None, **shown):
         """Show a scene, frame after frame, until it has an effect."""
         robot = np.eye(4) if robot is None else robot
-        for _ in range(60):
+        for _ in range(200):
             self.now_ns += 100_000_000
             self.is_at(robot)
             for camera in cameras:
@@ -94,7 +95,7 @@ class Robot:
                 if value := done():
                     return value
                 time.sleep(0.01)
-        raise AssertionError('60 frames had no effect')
+        raise AssertionError('200 frames had no effect')
 
     def says(self, sentence):
         """Return the first status whose message contains a sentence."""
@@ -140,7 +141,7 @@ def test_a_box_comes_out_as_grid_clouds_and_scan(graph, robot):
         lambda: all(clouds.values()) and scans and robot.map_where(
             lambda g: at(g, 1.88, 0.02) == 100), camera)
     assert grid.header.frame_id == 'odom'
-    assert START_S <= grid.header.stamp.sec <= START_S + 10
+    assert START_S <= grid.header.stamp.sec <= robot.now_ns // 1_000_000_000
     assert (grid.info.width, grid.info.height) == (200, 200)
     assert grid.info.resolution == pytest.approx(0.05)
     assert at(grid, 1.5, 0.02) == 0
@@ -196,7 +197,7 @@ def test_a_camera_in_the_hand_needs_no_robot(graph, robot):
         camera.show(robot.now_ns, depth=depth)
         return robot.map_where(lambda g: at(g, 4.68, 1.02) == 100)
 
-    for _ in range(60):
+    for _ in range(600):
         robot.now_ns += 100_000_000
         if grid := seen():
             break
@@ -267,7 +268,7 @@ def test_silence_of_the_laser_is_said(graph, robot):
 
 def test_a_camera_without_a_transform_does_not_hold_up_the_others(graph, robot):
     """Its frames are lost, not counted as processed, and waited for only now and then."""
-    robot = robot("cameras:=['front', 'rear']", 'transform_timeout_ms:=1000.0')
+    robot = robot("cameras:=['front', 'rear']", 'transform_timeout_ms:=5000.0')
     front = Camera(graph, 'front', 'front_optical')
     rear = Camera(graph, 'rear', 'rear_optical')
     robot.has_cameras(front_optical=BASE_FROM_CAMERA)
@@ -279,14 +280,14 @@ def test_a_camera_without_a_transform_does_not_hold_up_the_others(graph, robot):
         seen = len(robot.maps)
         robot.frames_until(lambda seen=seen: len(robot.maps) > seen, front, rear)
     assert len(robot.maps) - begin >= 7
-    assert time.monotonic() - started < 3.0  # seven waits were seven seconds
+    assert time.monotonic() - started < 25.0  # seven waits were 35 seconds
 
     def rear_values():
         statuses = (s for a in reversed(robot.arrays) for s in a.status)
         last = next(s for s in statuses if s.name.endswith(': rear'))
         return {v.key: v.value for v in last.values}
 
-    graph.wait_for(lambda: int(rear_values()['failed']) >= 7, 'the count')
+    robot.frames_until(lambda: int(rear_values()['failed']) >= 7, front, rear)
     assert rear_values()['processed'] == '0'
 
 
@@ -323,15 +324,15 @@ def test_a_frame_without_a_transform_of_its_time_is_refused(graph, robot):
     camera = Camera(graph)
     robot.has_cameras(**{OPTICAL: BASE_FROM_CAMERA})
     robot.frames_until(lambda: robot.maps, camera)
-    seen = len(robot.maps)
-    for _ in range(40):
+    last_known_ns = robot.now_ns
+    for _ in range(600):
         robot.now_ns += 100_000_000
         camera.show(robot.now_ns)
         if robot.says("the newest of 'odom' is"):
             break
         time.sleep(0.1)
     assert robot.says('is its publisher late?')
-    assert len(robot.maps) <= seen + 1
+    assert all(stamp_ns_from_msg(grid.header.stamp) <= last_known_ns for grid in robot.maps)
 
 
 def test_a_robot_that_is_put_elsewhere_starts_a_new_map(graph, robot):
@@ -343,7 +344,7 @@ def test_a_robot_that_is_put_elsewhere_starts_a_new_map(graph, robot):
     robot.frames_until(
         lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == -1), camera,
         robot=robot_at(0.0, 3.0, math.pi / 2), solids=())
-    assert 'the map starts again' in robot.node.output
+    graph.wait_for(lambda: 'the map starts again' in robot.node.output, 'the word about it')
 
 
 def test_time_that_jumps_back_starts_a_new_map(graph, robot):
@@ -358,7 +359,7 @@ def test_time_that_jumps_back_starts_a_new_map(graph, robot):
     blind[0, 0] = 1.0
     robot.frames_until(
         lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == -1), camera, depth=blind)
-    assert 'time jumped back' in robot.node.output
+    graph.wait_for(lambda: 'time jumped back' in robot.node.output, 'the word about it')
 
 
 def test_silence_names_the_depth_topic(graph, robot):

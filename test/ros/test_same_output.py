@@ -37,8 +37,8 @@ def play(graph, start_node, bag, *arguments):
         and all(graph.node.count_subscribers(topic) for topic in TAKEN), 'the node')
     subprocess.run(
         [sys.executable, '-m', 'perception_nodes.cli', 'play', str(bag), '--clock',
-         '--pace-by', '/detection/detections_3d', '--pace-timeout', '3'],
-        env=os.environ, check=True, capture_output=True, timeout=60)
+         '--pace-by', '/detection/detections_3d', '--pace-timeout', '60'],
+        env=os.environ, check=True, capture_output=True, timeout=400)
     assert node.stop() == 0
     assert 'dropped' not in node.output, node.output
     for subscription in subscriptions:

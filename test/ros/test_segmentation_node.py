@@ -49,7 +49,7 @@ class Camera:
 
     def show_until(self, done, rgb=None, depth_m=None, change=()):
         """Publish until it has an effect, and return that."""
-        for _ in range(60):
+        for _ in range(200):
             self.stamp_ns += 100_000_000
             header = header_to_msg(self.stamp_ns, FRAME_ID)
             if depth_m is not None:
@@ -64,7 +64,7 @@ class Camera:
                 if value := done():
                     return value
                 time.sleep(0.01)
-        raise AssertionError('60 frames had no effect')
+        raise AssertionError('200 frames had no effect')
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_every_topic_under_the_pictures_own_header(graph, segmentation):
     for msg in (clouds[-1], *(found[-1] for found in images.values())):
         assert msg.header.frame_id == FRAME_ID
         assert msg.header.stamp.nanosec % 100_000_000 == 7
-        assert START_S <= msg.header.stamp.sec < START_S + 10
+        assert START_S <= msg.header.stamp.sec <= camera.stamp_ns // 1_000_000_000
     assert {c.class_id: c.class_name for c in labels[0].class_map} == {
         0: 'red', 1: 'green', 2: 'blue'}
 

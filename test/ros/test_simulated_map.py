@@ -57,7 +57,7 @@ def test_the_map_agrees_with_the_room(graph, start_node, tmp_path):
     graph.wait_for(lambda: truths and len(clouds) >= 4 and maps, 'maps')
     grid, truth = maps[-1], truths[-1]
     stamp_ns = grid.header.stamp.sec * 10**9 + grid.header.stamp.nanosec
-    map_from_camera = transforms.lookup('map', 'camera_color_optical_frame', stamp_ns, 2.0)
+    map_from_camera = transforms.lookup('map', 'camera_color_optical_frame', stamp_ns, 60.0)
     cells = np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
     rows, columns = np.nonzero(cells == 100)
     x = grid.info.origin.position.x + (columns + 0.5) * grid.info.resolution

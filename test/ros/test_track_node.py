@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 pytestmark = pytest.mark.graph
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 SMOOTH = cv2.resize(np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8), (160, 120))
 PATCH = cv2.resize(np.random.default_rng(1).integers(0, 256, (10, 10, 3), np.uint8), (30, 30))
 

@@ -74,7 +74,7 @@ def rig(graph, monkeypatch, write_manifest):
                     image_to_msg(picture, 'rgb8', header)), strict=True):
                 publisher.publish(msg)
             graph.wait_for(lambda: len(self.in_space) > n and len(self.flat) > n,
-                           'boxes in the image and in space', 30.0)
+                           'boxes in the image and in space', 60.0)
             return ([d.id for d in self.flat[n].detections],
                     [d.id for d in self.in_space[n].detections])
 
@@ -90,7 +90,7 @@ def test_ids_are_kept_through_gaps_and_weak_boxes_and_begin_anew_when_time_jumps
     assert rig.show(100.2, 28, brightness=100) == (['1'], ['1'])  # below score_threshold
     assert rig.show(100.3, None) == ([], [])
     assert rig.show(100.4, 36) == (['1'], ['1'])
-    graph.wait_for(lambda: len(rig.markers) >= 5, 'markers', 30.0)
+    graph.wait_for(lambda: len(rig.markers) >= 5, 'markers', 60.0)
     cube, words = (next(m for m in rig.markers[-1].markers if m.type == kind)
                    for kind in (Marker.CUBE, Marker.TEXT_VIEW_FACING))
     assert (cube.id, words.id) == (1, 1)
