@@ -26,6 +26,7 @@ Forward = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 _WARM_UPS = 3  # runs in which libraries choose their kernels, before one is recorded
 _MOST_RECORDINGS = 8  # shapes, each with memory of its own
+_MOST_PINNED = 32  # shapes: crops of boxes have a new one each time
 _LARGEST_DRIFT = 1e-2  # between a recording and the run it was made from, of the largest value
 
 
@@ -138,6 +139,8 @@ class DeviceNetwork:
         """Return memory that the device copies from and to by itself; asking for it is slow."""
         key = (number, shape, dtype)
         if key not in self._pinned:
+            if len(self._pinned) == _MOST_PINNED:  # the oldest; torch waits for its copies
+                del self._pinned[next(iter(self._pinned))]
             self._pinned[key] = torch.empty(shape, dtype=dtype, pin_memory=True)
         return self._pinned[key]
 

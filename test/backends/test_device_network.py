@@ -184,3 +184,23 @@ def test_meta_catches_a_hidden_copy():
     with pytest.raises((RuntimeError, NotImplementedError)):
         DeviceNetwork(Hidden(), META, False).run(
             [np.zeros((8, 8, 3), np.uint8)], ModelInput(8, 8))
+
+
+def test_pictures_of_ever_new_shapes_do_not_fill_the_memory(monkeypatch):
+    """Crops of boxes have any size; memory for the last ones is kept, and found again."""
+    made = []
+
+    def unpinned(shape, *, dtype, pin_memory):
+        made.append(shape)
+        return torch.zeros(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, 'empty', unpinned)
+    network = DeviceNetwork(nn.Identity(), torch.device('cpu'), half_precision=False)
+    for side in range(1, 200):
+        network._pinned_like(-1, (1, side, side, 3), torch.uint8)
+    assert len(network._pinned) < 64
+    kept = len(made)
+    network._pinned_like(-1, (1, 199, 199, 3), torch.uint8)
+    assert len(made) == kept
+    network._pinned_like(-1, (1, 1, 1, 3), torch.uint8)
+    assert len(made) == kept + 1
