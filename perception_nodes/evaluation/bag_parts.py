@@ -28,11 +28,12 @@ from perception_nodes.evaluation.consistency import (
     reprojection_iou,
 )
 from perception_nodes.evaluation.grasp_overlay import draw_grasps
+from perception_nodes.evaluation.metrics import groups_of, scores_with_intervals
 from perception_nodes.evaluation.model_page import Table
 from perception_nodes.evaluation.report import Legend, Panel
 from perception_nodes.evaluation.report import Moment as PanelRow
 from perception_nodes.evaluation.results import percentiles
-from perception_nodes.evaluation.tracking_metrics import tracking_scores
+from perception_nodes.evaluation.tracking_metrics import match_tracks
 
 BoxesOf = Callable[[Place, Moment], Detections | None]
 MaskOf = Callable[[Place, Moment], Ids | None]
@@ -79,27 +80,31 @@ class BoxPart:
         """Return average precision, and HOTA and IDF1 where tracks are known."""
         findings = _scored(
             self._name, 'boxes', self._scores, ('AP50', 'AP', 'AP75'), seed)
-        tracked = self._tracked() if self._scores.images else None
+        tracked = self._tracked(seed) if self._scores.images else None
         if tracked is not None:
             findings.values |= {
                 f'{self._name}_{key}': value for key, value in tracked.values.items()}
             findings.sections += tracked.sections
         return findings
 
-    def _tracked(self) -> Findings | None:
+    def _tracked(self, seed: int) -> Findings | None:
         scores = self._scores
         if not any(answer.object_ids is not None and len(answer) for answer in scores.answers) \
                 or any(true.object_ids is None for true in scores.truths):
             return None
-        result = tracking_scores(
+        matches = match_tracks(
             [(true.labels, true.object_ids) for true in scores.truths], scores.answers)
-        rows = [(key, [value]) for key, value in result.items()]
+        result = scores_with_intervals(
+            matches.scores, groups_of([image.scene for image in scores.images]), seed)
+        rows = [(key, [result[key], result[f'{key}_ci_low'], result[f'{key}_ci_high']])
+                for key in result if '_ci_' not in key]
         return Findings(dict(result), [PageSection(
             f'{self._name}: tracks',
             'HOTA weighs finding boxes (DetA) and keeping their numbers (AssA) alike; IDF1 asks '
             'how much of each object one number covers; MOTA counts misses, false alarms and '
-            'switches of numbers. Ignored boxes count neither way.',
-            tables=[Table('Tracks', '', ('measure', 'value'), rows)])])
+            'switches of numbers. Ignored boxes count neither way. Intervals are 95 %, with the '
+            'objects matched as over the whole recording.',
+            tables=[Table('Tracks', '', ('measure', 'value', 'from', 'to'), rows)])])
 
 
 class MaskPart:

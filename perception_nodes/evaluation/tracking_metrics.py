@@ -12,7 +12,6 @@ How well objects keep their numbers: HOTA, IDF1 and MOTA.
 Only boxes of one class are compared; all boxes then count alike, whatever their class.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
@@ -38,26 +37,64 @@ class _Frame:
     overlaps: npt.NDArray[np.float64]  # (N, M)
 
 
-def tracking_scores(
-    truth: Sequence[tuple[BoxLabels, npt.NDArray[np.int64] | None]], found: Sequence[Detections]
-) -> dict[str, float]:
+@dataclass(frozen=True, eq=False)
+class TrackMatches:
     """
-    Score the numbers of objects over a sequence of frames.
+    What each frame gives to the scores of a sequence of F frames.
+
+    Who goes with whom was decided over the whole sequence, and stays so however frames count.
+    """
+
+    true_boxes: npt.NDArray[np.int64]  # (F,)
+    found_boxes: npt.NDArray[np.int64]  # (F,)
+    hits: npt.NDArray[np.int64]  # (F, thresholds) matched boxes
+    associated: npt.NDArray[np.float64]  # (F, thresholds) sum of how well the matched go together
+    identified: npt.NDArray[np.int64]  # (F,) boxes under the one number of their object
+    matched: npt.NDArray[np.int64]  # (F,) boxes matched for MOTA
+    switches: npt.NDArray[np.int64]  # (F,) of them, under another number than before
+
+    def scores(self, weights: npt.NDArray[np.int64]) -> dict[str, float]:
+        """
+        Return the scores.
+
+        :param weights: (F,) how often each frame counts.
+        :return: ``HOTA``, ``DetA``, ``AssA``, ``IDF1``, ``MOTA``, and the count ``id_switches``;
+            NaN without true boxes.
+        """
+        true, found = int(weights @ self.true_boxes), int(weights @ self.found_boxes)
+        if not true:
+            return dict.fromkeys(('HOTA', 'DetA', 'AssA', 'IDF1', 'MOTA', 'id_switches'), math.nan)
+        hits = weights @ self.hits
+        detection = hits / np.maximum(1, true + found - hits)
+        association = weights @ self.associated / np.maximum(1, hits)
+        matched, switches = int(weights @ self.matched), int(weights @ self.switches)
+        wrong = true - matched + found - matched + switches
+        return {'HOTA': float(np.sqrt(detection * association).mean()),
+                'DetA': float(detection.mean()), 'AssA': float(association.mean()),
+                'IDF1': 2.0 * int(weights @ self.identified) / (true + found),
+                'MOTA': 1.0 - wrong / true, 'id_switches': float(switches)}
+
+
+def match_tracks(
+    truth: Sequence[tuple[BoxLabels, npt.NDArray[np.int64] | None]], found: Sequence[Detections]
+) -> TrackMatches:
+    """
+    Match the numbers of objects over a sequence of frames.
 
     Ignored true boxes count neither way, nor does a box found that lies on one (IoU 0.5) and on
     no other true box.
 
     :param truth: True boxes of each frame, and the (N,) number of each.
     :param found: Boxes of the same frames, with ``object_ids``.
-    :return: ``HOTA``, ``DetA``, ``AssA``, ``IDF1``, ``MOTA``, and the count ``id_switches``;
-        NaN without true boxes.
     :raises ValueError: If the two disagree in length, or boxes have no numbers.
     """
     frames, true_objects, found_objects = _frames(truth, found)
-    if not any(len(frame.true_ids) for frame in frames):
-        return dict.fromkeys(('HOTA', 'DetA', 'AssA', 'IDF1', 'MOTA', 'id_switches'), math.nan)
-    return {**_hota(frames, true_objects, found_objects),
-            'IDF1': _idf1(frames, true_objects, found_objects), **_clear(frames)}
+    hits, associated = _associations(frames, true_objects, found_objects)
+    matched, switches = _clear(frames)
+    return TrackMatches(
+        np.array([len(frame.true_ids) for frame in frames]),
+        np.array([len(frame.found_ids) for frame in frames]), hits, associated,
+        _identified(frames, true_objects, found_objects), matched, switches)
 
 
 def _frames(
@@ -93,9 +130,10 @@ def _frames(
     return frames, len(true_rows), len(found_rows)
 
 
-def _hota(
+def _associations(
     frames: Sequence[_Frame], true_objects: int, found_objects: int
-) -> dict[str, float]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return, of HOTA, each frame's matches and the sum of their association scores."""
     # how far each pair of objects goes together, whatever the threshold
     together = np.zeros((true_objects, found_objects))
     true_counts, found_counts = np.zeros((true_objects, 1)), np.zeros((1, found_objects))
@@ -107,40 +145,42 @@ def _hota(
         true_counts[frame.true_ids, 0] += 1
         found_counts[0, frame.found_ids] += 1
     alignment = together / (true_counts + found_counts - together)
-    hits = np.zeros(len(THRESHOLDS))
+    pairs, reached = [], []
     matches = np.zeros((len(THRESHOLDS), true_objects, found_objects))
     for frame in frames:
-        if not len(frame.true_ids) or not len(frame.found_ids):
-            continue
         rows, columns = linear_sum_assignment(
             alignment[np.ix_(frame.true_ids, frame.found_ids)] * frame.overlaps, maximize=True)
-        reached = frame.overlaps[rows, columns][None, :] >= THRESHOLDS[:, None] - _ROUNDING
-        hits += reached.sum(axis=1)
-        for k in range(len(THRESHOLDS)):
-            matches[k, frame.true_ids[rows[reached[k]]], frame.found_ids[columns[reached[k]]]] += 1
-    all_true, all_found = true_counts.sum(), found_counts.sum()
-    detection = hits / np.maximum(1.0, all_true + all_found - hits)
+        pairs.append((frame.true_ids[rows], frame.found_ids[columns]))
+        reached.append(
+            frame.overlaps[rows, columns][None, :] >= THRESHOLDS[:, None] - _ROUNDING)
+        matches[:, *pairs[-1]] += reached[-1]
     shares = matches / np.maximum(1.0, true_counts + found_counts - matches)
-    association = (matches * shares).sum(axis=(1, 2)) / np.maximum(1.0, hits)
-    return {'HOTA': float(np.sqrt(detection * association).mean()),
-            'DetA': float(detection.mean()), 'AssA': float(association.mean())}
+    return (np.array([those.sum(axis=1) for those in reached]),
+            np.array([(shares[:, *pair] * those).sum(axis=1)
+                      for pair, those in zip(pairs, reached, strict=True)]))
 
 
-def _idf1(frames: Sequence[_Frame], true_objects: int, found_objects: int) -> float:
+def _identified(
+    frames: Sequence[_Frame], true_objects: int, found_objects: int
+) -> npt.NDArray[np.int64]:
+    """Return, of IDF1, how many boxes of each frame have the one number of their object."""
     matches = np.zeros((true_objects, found_objects))
     for frame in frames:
         matches[np.ix_(frame.true_ids, frame.found_ids)] += frame.overlaps >= _MATCH_IOU
+    number_of = np.full(true_objects, -1)
     rows, columns = linear_sum_assignment(matches, maximize=True)
-    right = matches[rows, columns].sum()
-    boxes = sum(len(frame.true_ids) + len(frame.found_ids) for frame in frames)
-    return float(2.0 * right / boxes)
+    number_of[rows] = columns
+    return np.array([np.count_nonzero(
+        (frame.overlaps >= _MATCH_IOU) & (number_of[frame.true_ids][:, None] == frame.found_ids))
+        for frame in frames])
 
 
-def _clear(frames: Sequence[_Frame]) -> dict[str, float]:
+def _clear(frames: Sequence[_Frame]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return, of MOTA, each frame's matches, and how many of them are switches of numbers."""
     last: dict[int, int] = {}  # found object of each true one, when last matched
     before: dict[int, int] = {}  # the same, of the frame before alone
-    counts: Counter[str] = Counter()
-    for frame in frames:
+    matched, switches = np.zeros((2, len(frames)), np.int64)
+    for k, frame in enumerate(frames):
         scores = frame.overlaps.copy()
         for i, number in enumerate(frame.true_ids.tolist()):
             # who was matched in the frame before stays so, as long as the boxes overlap
@@ -150,12 +190,8 @@ def _clear(frames: Sequence[_Frame]) -> dict[str, float]:
         real = scores[rows, columns] > _ROUNDING
         pairs = dict(zip(frame.true_ids[rows[real]].tolist(),
                          frame.found_ids[columns[real]].tolist(), strict=True))
-        counts['switches'] += sum(last.get(number, other) != other
-                                  for number, other in pairs.items())
-        counts['missed'] += len(frame.true_ids) - len(pairs)
-        counts['false'] += len(frame.found_ids) - len(pairs)
-        counts['true'] += len(frame.true_ids)
+        matched[k] = len(pairs)
+        switches[k] = sum(last.get(number, other) != other for number, other in pairs.items())
         last |= pairs
         before = pairs
-    wrong = counts['missed'] + counts['false'] + counts['switches']
-    return {'MOTA': 1.0 - wrong / counts['true'], 'id_switches': float(counts['switches'])}
+    return matched, switches

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from perception_nodes.core.types import Detections
 from perception_nodes.evaluation.metrics import BoxLabels
-from perception_nodes.evaluation.tracking_metrics import tracking_scores
+from perception_nodes.evaluation.tracking_metrics import match_tracks
 import pytest
 
 # of walk(seed), as TrackEval 1.3.0 scores it
@@ -31,6 +31,10 @@ def found(corners, numbers, class_ids=None, size=10.0):
     labels, ids = frame(corners, numbers, class_ids, size=size)
     return Detections(
         labels.boxes_xyxy, np.ones(len(ids), np.float32), labels.class_ids, ids)
+
+
+def tracking_scores(truth, answers):
+    return match_tracks(truth, answers).scores(np.ones(len(truth), np.int64))
 
 
 def test_perfect_tracks_score_one():
@@ -89,6 +93,24 @@ def test_boxes_without_numbers_are_refused():
     without = Detections(boxes.boxes_xyxy, boxes.scores, boxes.class_ids)
     with pytest.raises(ValueError, match='numbers'):
         tracking_scores([frame([(0, 0)], [1])], [without])
+
+
+def test_frames_that_count_more_often():
+    """
+    Two frames of a track that is kept, two of one that gets another number.
+
+    Who goes with whom stays as over all four; without the last two frames there is no switch.
+    """
+    truth = [frame([(0, 0), (50, 0)], [1, 2])] * 4
+    answers = [found([(0, 0), (50, 0)], [5, n]) for n in (7, 7, 8, 8)]
+    matches = match_tracks(truth, answers)
+    scores = matches.scores(np.array([2, 1, 0, 0]))
+    # the first object agrees in 4 of 4 frames, the second in 2 of 4
+    assert scores == pytest.approx({
+        'HOTA': math.sqrt(0.75), 'DetA': 1.0, 'AssA': 0.75, 'IDF1': 1.0, 'MOTA': 1.0,
+        'id_switches': 0.0})
+    assert matches.scores(np.array([0, 0, 3, 0]))['id_switches'] == 3.0
+    assert all(map(math.isnan, matches.scores(np.zeros(4, np.int64)).values()))
 
 
 def walk(seed, frames=60, objects=8):
