@@ -6,19 +6,12 @@ from setuptools import Distribution, find_packages, setup
 
 NAME = 'perception_nodes'
 SHARED_FOLDERS = ('launch', 'config', 'models', 'docs/gpu')  # the last: records of GPUs
+NODES = (
+    'anonymisation', 'classification', 'counting', 'description', 'detection', 'grasp',
+    'navigation', 'obstacle_map', 'segmentation', 'simulation', 'track')
 EXECUTABLES = {
-    'anonymisation_node': 'perception_nodes.anonymisation_node:main',
-    'classification_node': 'perception_nodes.classification_node:main',
-    'counting_node': 'perception_nodes.counting_node:main',
-    'description_node': 'perception_nodes.description_node:main',
-    'detection_node': 'perception_nodes.detection_node:main',
-    'grasp_node': 'perception_nodes.grasp_node:main',
-    'navigation_node': 'perception_nodes.navigation_node:main',
-    'obstacle_map_node': 'perception_nodes.obstacle_map_node:main',
-    'segmentation_node': 'perception_nodes.segmentation_node:main',
-    'simulation_node': 'perception_nodes.simulation_node:main',
-    'track_node': 'perception_nodes.track_node:main',
-    'perception_container': 'perception_nodes.ros.container:main',
+    **{f'{name}_node': f'perception_nodes.programs:{name}_node' for name in NODES},
+    'perception_container': 'perception_nodes.programs:perception_container',
     'perception': 'perception_nodes.cli.main:main',
 }
 LAUNCHER = '#!/bin/sh\nexec "$(dirname "$0")/../../bin/{name}" "$@"\n'

@@ -1,6 +1,8 @@
 """One process of the suite: tuned transport, nodes on one executor, a clean end."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 import signal
 import socket
 import sys
@@ -14,7 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import uninstall_signal_handlers
-from rclpy.utilities import ok, try_shutdown
+from rclpy.utilities import ok, remove_ros_args, try_shutdown
 
 
 @runtime_checkable
@@ -43,6 +45,12 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
     :param make_nodes: Called once the graph can be joined.
     :param args: Command line with ROS arguments, ``sys.argv`` when left out.
     """
+    with suppress(KeyboardInterrupt):  # which comes before rclpy has its handlers
+        _spin_until_told(make_nodes, list(sys.argv if args is None else args))
+
+
+def _spin_until_told(make_nodes: Callable[[], Sequence[Node]], args: list[str]) -> None:
+    _refuse_other_words(args)
     try:
         transport.tune()
         rclpy.init(args=args)
@@ -84,6 +92,21 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
         for node in nodes:
             node.destroy_node()
         try_shutdown()
+
+
+def _refuse_other_words(args: list[str]) -> None:
+    """End the program for words that ROS passes over, such as ``-p`` without ``--ros-args``."""
+    program, *others = remove_ros_args(args)
+    if not others:
+        return
+    name = Path(program).stem
+    usage = (
+        f'{name} --ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO]; '
+        f"'perception parameters {name.removesuffix('_node')}' lists the parameters")
+    if {'-h', '--help'} & set(others):
+        sys.stdout.write(f'usage: {usage}\n')
+        sys.exit()
+    sys.exit(f"perception_nodes: cannot start: '{others[0]}' is no ROS argument; write {usage}")
 
 
 def spin(executor: SingleThreadedExecutor) -> None:
