@@ -16,6 +16,9 @@ from perception_nodes.core.types import Detections
 SCORE_FLOOR = 0.01
 _YOLO_STRIDES = (8, 16, 32)
 
+NOT_A_NUMBER = ('the network answered NaN: are its weights damaged, or does it overflow in '
+                'half_precision?')
+
 Array = npt.NDArray[np.float32]
 Outputs = dict[str, Array]
 
@@ -165,6 +168,16 @@ class Head:
 HEADS: dict[str, Head] = {
     'ssd': Head(ssd), 'yolo': Head(yolo), 'yolox': Head(yolox),
     'detr': Head(detr, needs_suppression=False), 'dense': Head(dense)}
+
+
+def check_numbers(outputs: Outputs) -> None:
+    """
+    Refuse answers that no threshold lets through, and that would pass for an empty picture.
+
+    :raises ValueError: If something is not a number.
+    """
+    if any(np.isnan(values).any() for values in outputs.values()):
+        raise ValueError(NOT_A_NUMBER)
 
 
 def is_end_to_end(

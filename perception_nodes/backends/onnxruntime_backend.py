@@ -6,7 +6,12 @@ from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.backends.heads import HEADS, is_end_to_end, ScoreColumns
+from perception_nodes.backends.heads import (
+    check_numbers,
+    HEADS,
+    is_end_to_end,
+    ScoreColumns,
+)
 from perception_nodes.backends.preprocess import network_input, Resize
 from perception_nodes.backends.runtime_choice import choose_runtime, CUDA, TENSORRT
 from perception_nodes.core.manifest import model_folder, ModelEntry
@@ -100,6 +105,7 @@ class OnnxDetector:
 
     def _boxes(self, outputs: dict[str, npt.NDArray[Any]]) -> Detections:
         floats = {name: value.astype(np.float32, copy=False) for name, value in outputs.items()}
+        check_numbers(floats)
         return self._read(floats, self._network.size, self._columns)
 
 

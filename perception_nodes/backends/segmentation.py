@@ -15,15 +15,12 @@ from typing import Any
 from numba import njit
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.backends.heads import ScoreColumns
+from perception_nodes.backends.heads import NOT_A_NUMBER, ScoreColumns
 from perception_nodes.backends.preprocess import Resize
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import SegmentationMask
 
 Array = npt.NDArray[np.float32]
-
-NOT_A_NUMBER = ('the network answered NaN: are its weights damaged, or does it overflow in '
-                'half_precision?')
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.device_masks import DeviceMasks
 from perception_nodes.backends.device_network import by_shape, DeviceNetwork
+from perception_nodes.backends.heads import NOT_A_NUMBER
 from perception_nodes.backends.preprocess import Resize, smallest_letterbox
-from perception_nodes.backends.segmentation import MaskReader, NOT_A_NUMBER
+from perception_nodes.backends.segmentation import MaskReader
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import SegmentationMask
 import torch

@@ -72,6 +72,7 @@ class UltralyticsDetector:
             for k, i in enumerate(places):
                 outputs = {name: np.asarray(value[k], np.float32)
                            for name, value in zip(self._names, values, strict=True)}
+                heads.check_numbers(outputs)
                 answers[i] = outputs, resize, (spec.width, spec.height)
         return [answers[i] for i in range(len(frames))]
 

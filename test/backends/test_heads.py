@@ -193,6 +193,19 @@ def test_nothing_in_the_image_is_no_boxes(head, empty):
     assert found.boxes_xyxy.shape == (0, 4)
 
 
+@pytest.mark.parametrize(('head', 'raw'), [
+    ('ssd', raw_ssd), ('yolo', raw_yolo_v8), ('yolo', raw_yolo_v5),
+    ('yolo', raw_yolo_end_to_end), ('yolox', raw_yolox), ('detr', raw_detr)])
+def test_an_answer_that_is_no_number_is_not_taken_for_nothing(head, raw):
+    """What overflows in 16 bits on some pictures only lies above no threshold."""
+    outputs = raw(STRETCH)
+    model = detector(head, STRETCH, outputs)
+    for values in outputs.values():
+        values[:] = np.nan
+    with pytest.raises(ValueError, match='the network answered NaN'):
+        model.predict([np.zeros((48, 64, 3), np.uint8)])
+
+
 def test_one_class_with_objectness_is_not_taken_for_the_end_to_end_layout():
     """Both have six columns; the number of rows tells them apart."""
     rows = KNOWN[:1].copy()
