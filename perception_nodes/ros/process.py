@@ -50,9 +50,9 @@ def run(make_nodes: Callable[[], Sequence[Node]], args: list[str] | None = None)
 
 
 def _spin_until_told(make_nodes: Callable[[], Sequence[Node]], args: list[str]) -> None:
-    _refuse_other_words(args)
     try:
         transport.tune()
+        _refuse_other_words(args)
         rclpy.init(args=args)
     except (ValueError, RuntimeError) as error:  # rclpy's RCLError is no public name
         where = ', at '  # of rcl's own source
