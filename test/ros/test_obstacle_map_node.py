@@ -21,6 +21,8 @@ from perception_nodes.core.types import CameraIntrinsics, LaserRanges
 from perception_nodes.evaluation.depth_scenes import pose, render, Scene, Solid
 from perception_nodes.ros.inference_node import LATCHED
 import pytest
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.qos import qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, Imu, LaserScan, PointCloud2
 from tf2_msgs.msg import TFMessage
@@ -392,6 +394,12 @@ def test_masks_that_come_later_tell_what_things_are(graph, robot):
     assert at(classes[-1], 1.5, 0.5) == 0
     assert at(classes[-1], -1.0, 0.0) == -1
     assert classes[-1].header.frame_id == 'odom'
+    rules = ParameterValue(
+        type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=['person cost=40'])
+    answer = graph.call(SetParameters, '/obstacle_map/set_parameters', SetParameters.Request(
+        parameters=[Parameter(name='class_rules', value=rules)]))
+    assert answer.results[0].reason == ''
+    robot.frames_until(lambda: robot.map_where(lambda g: at(g, 1.88, 0.02) == 40), camera)
 
 
 class Boat:
