@@ -115,10 +115,8 @@ eval-voc50: venv ## score the shipped detector on 50 photos, directly and throug
 	$(BIN)/perception evaluate-model coco_ssdlite_mobilenet_v2 $(PERCEPTION_NODES_DATA)/datasets/voc50 \
 	  --map '$(VOC_TO_COCO)' --score-threshold 0.01 --nms-iou 0.6 --through-ros --out out/eval/voc50.json
 
-SEED ?= 2026
-FRAMES ?= 600
-eval-vision: venv ## score boxes and masks in fresh simulated scenes; writes out/eval/vision.json
-	$(BIN)/perception benchmark vision --seed $(SEED) --frames $(FRAMES) --out out/eval/vision.json
+eval-vision: venv ## score boxes and masks in fresh simulated scenes (SEED=, FRAMES=); writes out/eval/vision.json
+	$(BIN)/perception benchmark vision --seed $(or $(SEED),2026) --frames $(or $(FRAMES),600) --out out/eval/vision.json
 
 COLCON := --build-base out/colcon/build --install-base out/colcon/install
 colcon: venv ## build and test as a colcon workspace package, in out/colcon
