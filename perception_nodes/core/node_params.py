@@ -12,6 +12,15 @@ from perception_nodes.core.grasping import GraspParams
 from perception_nodes.core.params import param, Params
 from perception_nodes.core.tracking import TrackingParams
 
+# of ROS, of the container, of a launch file: values that reach every node of a process
+_OF_THE_PROCESS = ('use_sim_time', 'start_type_description_service', 'nodes', 'autostart')
+_OVERRIDES = 'qos_overrides.'  # of ROS, each with the name of a topic behind it
+
+
+def is_of_the_process(name: str) -> bool:
+    """Return whether any node may be given a parameter, also where it does not declare it."""
+    return name in _OF_THE_PROCESS or name.startswith(_OVERRIDES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LifecycleParams(Params):

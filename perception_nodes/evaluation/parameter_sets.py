@@ -7,7 +7,12 @@ from typing import Any
 
 from perception_nodes.core.classification import ClassificationParams
 from perception_nodes.core.mapping import MappingParams
-from perception_nodes.core.node_params import DetectionNodeParams, GraspNodeParams, NodeParams
+from perception_nodes.core.node_params import (
+    DetectionNodeParams,
+    GraspNodeParams,
+    is_of_the_process,
+    NodeParams,
+)
 from perception_nodes.core.params import Params, unknown_name
 from perception_nodes.core.segmentation import SegmentationParams
 import yaml
@@ -18,9 +23,6 @@ KINDS: Mapping[str, type[Params]] = {
     'classification': ClassificationParams, 'obstacle_map': MappingParams,
     'grasp': GraspNodeParams}
 _CONTAINER, _EVERYBODY, _BLOCK = 'perception_container', '/**', 'ros__parameters'
-# what a node of the suite takes beside its own: of ROS, of the container, of a launch file
-_RESERVED = ('use_sim_time', 'start_type_description_service', 'qos_overrides', 'nodes',
-             'autostart')
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _setup(path: Path, name: str, kind: str, blocks: Mapping[str, Mapping[str, A
     values = {key: value for key, value in blocks.get(_EVERYBODY, {}).items()
               if key in own | inputs}
     values |= {key: value for key, value in blocks.get(name, {}).items()
-               if key in own | inputs or not key.startswith(_RESERVED)}
+               if key in own | inputs or not is_of_the_process(key)}
     try:
         return NodeSetup(
             name, kind,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
+from perception_nodes.core.node_params import is_of_the_process
 from perception_nodes.core.params import Params, unknown_name
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -39,12 +40,9 @@ def declare(node: Node, kinds: tuple[type[Params], ...]) -> list[str]:
                 node.set_descriptor(f.name, _described(f))
             except InvalidParameterValueException:
                 node.set_descriptor(f.name, ParameterDescriptor(dynamic_typing=True))
-    # ROS' own, and the container's: a launch file's values reach every node of the process
-    reserved = (
-        'use_sim_time', 'start_type_description_service', 'qos_overrides', 'nodes', 'autostart')
     # rclpy has no public word for what the command line and files set
     return [unknown_name(name, known) for name in sorted(node._parameter_overrides)
-            if name not in known and not name.startswith(reserved)]
+            if name not in known and not is_of_the_process(name)]
 
 
 def read(node: Node, kind: type[P]) -> P:

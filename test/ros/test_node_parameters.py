@@ -69,3 +69,17 @@ def test_what_a_file_got_wrong_can_be_mended_while_the_node_runs(make_node, kind
     assert refusal(node, **right) == ''
     assert not examined
     parameters.read(node, kind)
+
+
+def test_a_name_that_only_begins_like_one_of_ros_is_unknown(graph):
+    """What a launch file gives every node of a process is not, even where nobody declares it."""
+    values = {'use_sim_time': False, 'nodes': ['detection'], 'nodes_': 1, 'autostarts': False,
+              'qos_overrides./image.subscription.depth': 3}
+    node = Node('named', context=graph.context, parameter_overrides=[
+        Parameter(name, value=value) for name, value in values.items()])
+    try:
+        unknown = parameters.declare(node, (DetectionParams,))
+    finally:
+        node.destroy_node()
+    assert [sentence.partition(';')[0] for sentence in unknown] == [
+        "there is no parameter 'autostarts'", "there is no parameter 'nodes_'"]
