@@ -44,11 +44,6 @@ class NodeHealth:
         self._rate_from = (time.monotonic(), 0)
         self._rate_hz = 0.0
 
-    def listening(self) -> None:
-        """Note that frames are expected from now on."""
-        with self._lock:
-            self._idle_since = time.monotonic()
-
     def received(self) -> None:
         """Count an image that arrived."""
         with self._lock:
@@ -80,7 +75,7 @@ class NodeHealth:
             self._compute.add(compute_ms)
 
     def idle_s(self) -> float:
-        """Return the seconds since a frame was last complete, or since listening began."""
+        """Return the seconds since a frame was last complete, or since this was made."""
         with self._lock:
             return time.monotonic() - self._idle_since
 

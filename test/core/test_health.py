@@ -43,17 +43,14 @@ def test_rate_covers_the_time_since_the_last_call():
 
 
 def test_idle_time_runs_from_the_last_frame(monkeypatch):
-    """It starts with listening and again with each frame."""
+    """It starts with the health itself and again with each frame."""
     now = [100.0]
     monkeypatch.setattr('perception_nodes.core.health.time.monotonic', lambda: now[0])
     health = NodeHealth()
     now[0] = 103.0
     assert health.idle_s() == 3.0
-    health.listening()
-    now[0] = 104.0
-    assert health.idle_s() == 1.0
     health.received()
-    assert health.idle_s() == 1.0
+    assert health.idle_s() == 3.0
     health.completed()
     assert health.idle_s() == 0.0
     health.failed('broken')
