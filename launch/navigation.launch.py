@@ -1,14 +1,17 @@
 """Drive a robot to goals: the navigation node on a lidar, on a depth camera, or on both."""
 
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
+from perception_nodes.ros.launch_arguments import (
+    camera_presets,
+    camera_topics,
+    misspelled,
+    parameter_files,
+)
 
-SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('obstacle_map', 'navigation')
 
 
@@ -17,14 +20,16 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    camera, sensor = value('camera'), value('sensor')
+    declared = generate_launch_description().get_launch_arguments()
+    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
+        get_logger('perception_nodes').warning(sentence)
+    sensor = value('sensor')
     wanted = ['navigation'] if sensor == 'lidar' else list(NODES)
-    remappings = [('depth', f'{camera}/aligned_depth_to_color/image_raw'),
-                  ('camera_info', f'{camera}/color/camera_info'),
+    remappings = [*camera_topics(value('camera')).items(),
                   ('scan', value('scan')), ('odom', value('odom')), ('cmd_vel', value('cmd_vel'))]
     if sensor != 'lidar':  # the map's own scan shows obstacles of any height
         remappings.insert(0, ('navigation:scan', 'obstacle_map/scan'))
-    files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
+    files = parameter_files(['perception'], value('params_file'))
     return [Node(
         package='perception_nodes', executable='perception_container',
         name='perception_container', output='screen', remappings=remappings,
@@ -39,7 +44,8 @@ def generate_launch_description() -> LaunchDescription:
             'sensor', default_value='lidar', choices=['lidar', 'depth', 'both'],
             description='What shows obstacles: a laser scan, a depth camera, or both in one map'),
         DeclareLaunchArgument(
-            'camera', default_value='/camera', description="The depth camera's namespace"),
+            'camera', default_value='/camera',
+            description=f"The driver's namespace, or a preset: {', '.join(camera_presets())}"),
         DeclareLaunchArgument('scan', default_value='scan', description='Topic of the lidar'),
         DeclareLaunchArgument('odom', default_value='odom', description='Topic of the odometry'),
         DeclareLaunchArgument(

@@ -1,15 +1,17 @@
 """Start the perception nodes on one camera."""
 
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
-import yaml
+from perception_nodes.ros.launch_arguments import (
+    camera_presets,
+    camera_topics,
+    misspelled,
+    parameter_files,
+)
 
-SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
          'description', 'anonymisation', 'track', 'navigation')
 BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify, or to count
@@ -18,20 +20,6 @@ BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify, o
                  ('description:label_info', 'detection/label_info'),
                  ('mask', 'segmentation/mask'),  # what the obstacles of the map are
                  ('label_info', 'segmentation/label_info')]
-PRESETS = sorted(path.stem for path in (SHARE / 'config' / 'cameras').glob('*.yaml'))
-
-
-def camera_topics(camera: str) -> list[tuple[str, str]]:
-    """Return the remappings for a preset's name or a driver's namespace (``/camera``)."""
-    if camera.startswith('/'):
-        return [('image', f'{camera}/color/image_raw'),
-                ('depth', f'{camera}/aligned_depth_to_color/image_raw'),
-                ('camera_info', f'{camera}/color/camera_info')]
-    if camera not in PRESETS:
-        raise ValueError(f'camera:={camera} is neither a namespace such as /camera nor one of '
-                         f'{", ".join(PRESETS)}')
-    preset = yaml.safe_load((SHARE / 'config' / 'cameras' / f'{camera}.yaml').read_text())
-    return [(name, preset[name]) for name in ('image', 'depth', 'camera_info') if name in preset]
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
@@ -39,10 +27,13 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    files = [str(SHARE / 'config' / 'perception.yaml'), *filter(None, [value('params_file')])]
+    declared = generate_launch_description().get_launch_arguments()
+    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
+        get_logger('perception_nodes').warning(sentence)
+    files = parameter_files(['perception'], value('params_file'))
     wanted = [name for name in NODES if value(name) == 'true']
     shared = {'package': 'perception_nodes', 'output': 'screen',
-              'remappings': [*camera_topics(value('camera')), *BETWEEN_NODES]}
+              'remappings': [*camera_topics(value('camera')).items(), *BETWEEN_NODES]}
     if value('container') == 'true':
         return [Node(executable='perception_container', name='perception_container',
                      parameters=[*files, {'nodes': wanted}], **shared)]
@@ -59,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         DeclareLaunchArgument(
             'camera', default_value='/camera',
-            description=f"The driver's namespace, or a preset: {', '.join(PRESETS)}"),
+            description=f"The driver's namespace, or a preset: {', '.join(camera_presets())}"),
         DeclareLaunchArgument(
             'params_file', default_value='',
             description='YAML whose values replace the shipped ones'),

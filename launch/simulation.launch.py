@@ -1,14 +1,12 @@
 """Start the simulated robot, and the perception nodes on its camera, in one process."""
 
-from pathlib import Path
-
-from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from perception_nodes.ros.launch_arguments import misspelled, parameter_files
 
-SHARE = Path(get_package_share_directory('perception_nodes'))
 NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
          'description', 'anonymisation', 'track', 'navigation')
 # the others need a table, or weights that are fetched first
@@ -20,8 +18,10 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    files = [*(str(SHARE / 'config' / f'{name}.yaml') for name in ('perception', 'simulation')),
-             *filter(None, [value('params_file')])]
+    declared = generate_launch_description().get_launch_arguments()
+    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
+        get_logger('perception_nodes').warning(sentence)
+    files = parameter_files(['perception', 'simulation'], value('params_file'))
     wanted = ['simulation', *(name for name in NODES if value(name) == 'true')]
     scene = ['-p', f'simulation:world:={value("world")}',
              '-p', f'simulation:seed:={value("seed")}']
