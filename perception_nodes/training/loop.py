@@ -114,7 +114,8 @@ def fit(
 
     :param said: What the task was told besides; a run is only resumed when it is the same.
     :return: The best validation, with its ``epoch`` and the CPU time of all epochs, ``cpu_s``.
-    :raises ValueError: If the folder holds a run of other settings, or a loss is not finite.
+    :raises ValueError: If the folder holds a run of other settings, a loss is not finite, or the
+        score is not a number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = choose_device(params.device, False)
@@ -250,6 +251,10 @@ class _Run:
         with torch.inference_mode():
             scores = dict(self._task.validate(network, self._device))
         score = self._task.score
+        if math.isnan(scores[score]):
+            raise ValueError(
+                f'the validation says {score} nan after epoch {self.epoch}; it chooses the best '
+                'weights: does the validation set hold what it is counted from?')
         if not self.best or scores[score] > self.best[score]:
             self.best = {'epoch': self.epoch, **scores}
             save_whole(self._folder / BEST, {'network': network.state_dict()})

@@ -142,6 +142,16 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     assert not (tmp_path / 'checkpoint.pt').exists()
 
 
+def test_a_score_that_is_no_number_ends_the_run(tmp_path):
+    """It would be neither better nor worse than any other: the first epoch would stay best."""
+    class Unscored(Lines):
+        def validate(self, network, device):
+            return {'score': np.nan, 'other': 1.0}
+
+    with pytest.raises(ValueError, match='says score nan after epoch 2; it chooses the best'):
+        fit(Unscored(), PARAMS, tmp_path)
+
+
 @pytest.mark.parametrize('name', ['checkpoint.pt', 'best.pt'])
 def test_a_poisoned_checkpoint_is_not_executed(tmp_path, name):
     class Poison:
