@@ -87,7 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], where: str) -> None:
+    is_there = Path(arguments.source).exists()
+    state = 'is a bag' if where == 'pictures' else 'is no bag' if is_there else 'does not exist'
     for name in names:
         if getattr(arguments, name):
-            raise ValueError(f'--{name.replace("_", "-")} is for {where}; {arguments.source} is '
-                             f'{"a bag" if where == "pictures" else "no bag"}')
+            raise ValueError(
+                f'--{name.replace("_", "-")} is for {where}; {arguments.source} {state}')

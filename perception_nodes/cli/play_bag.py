@@ -161,6 +161,7 @@ class _Player:
         self._latched = [name for name, publisher in publishers.items()
                          if publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL]
         self._late_ms = array('d')
+        self._begin_s: float | None = None  # of the first time through
         self._took_s = 0.0
 
     def play(self, start_ns: int, published: Callable[[], object]) -> None:
@@ -169,7 +170,8 @@ class _Player:
 
         Latched messages from before the start come first: they hold at the start, too.
         """
-        begin_s = time.monotonic()
+        if self._begin_s is None:
+            self._begin_s = time.monotonic()
         for message in self._bag.raw(self._latched) if self._latched else ():
             if message.stamp_ns < start_ns:
                 self._publishers[message.topic].publish(message.cdr)
@@ -180,7 +182,7 @@ class _Player:
             self._late_ms.append(self._timeline.wait_for(message.stamp_ns) * 1e3)
             self._publishers[message.topic].publish(message.cdr)
             published()
-            self._took_s = time.monotonic() - begin_s
+            self._took_s = time.monotonic() - self._begin_s
         if self._pace:
             self._pace.finish()
 
