@@ -13,11 +13,11 @@ import aiohttp
 import cv2
 import numpy as np
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 _FLAGS = (
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--remote-debugging-port=0', '--hide-scrollbars')
+    '--remote-debugging-port=0', '--hide-scrollbars', '--disable-dev-shm-usage')
 
 
 def find_chromium():
@@ -48,7 +48,7 @@ class Browser:
         self._loop.close()
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(5.0)
+            self._process.wait(30.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -62,14 +62,21 @@ class Browser:
             await asyncio.sleep(0.05)
         port = port_file.read_text().split()[0]
         self._client = aiohttp.ClientSession()
-        async with self._client.get(f'http://127.0.0.1:{port}/json/list') as answer:
-            pages = [target for target in await answer.json() if target['type'] == 'page']
+        while not (pages := await self._pages(port)):  # it listens before it has a page
+            assert time.monotonic() < deadline, 'Chromium opens no page'
+            await asyncio.sleep(0.05)
         self._socket = await self._client.ws_connect(
             pages[0]['webSocketDebuggerUrl'], max_msg_size=0)
 
+    async def _pages(self, port):
+        async with self._client.get(f'http://127.0.0.1:{port}/json/list') as answer:
+            return [target for target in await answer.json() if target['type'] == 'page']
+
     def call(self, method, **params):
         """Call a DevTools method and return its result."""
-        return self._loop.run_until_complete(self._call(method, params))
+        answer = self._loop.run_until_complete(self._call(method, params))
+        assert 'error' not in answer, answer
+        return answer['result']
 
     async def _call(self, method, params):
         self._number += 1
@@ -77,14 +84,19 @@ class Browser:
         while True:
             answer = await asyncio.wait_for(self._socket.receive_json(), WAIT_S)
             if answer.get('id') == self._number:
-                assert 'error' not in answer, answer
-                return answer['result']
+                return answer
 
     def open(self, url):
         """Load a page."""
         self.call('Page.navigate', url=url)
-        self.wait_for(
-            f"location.href.startsWith('{url}') && document.readyState === 'complete'")
+        loaded = f"location.href.startsWith('{url}') && document.readyState === 'complete'"
+        deadline = time.monotonic() + WAIT_S
+        # between two pages there is none that could answer
+        while not self._loop.run_until_complete(self._call(
+                'Runtime.evaluate', {'expression': loaded, 'returnByValue': True})).get(
+                    'result', {}).get('result', {}).get('value'):
+            assert time.monotonic() < deadline, f'waited {WAIT_S} s for {url}'
+            time.sleep(0.05)
 
     def evaluate(self, expression):
         """Return the value of a JavaScript expression in the page."""

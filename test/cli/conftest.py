@@ -22,10 +22,14 @@ class Verb:
             [sys.executable, '-m', 'perception_nodes.cli', *map(str, words)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
 
+    @property
+    def running(self):
+        return self._process.poll() is None
+
     def interrupt(self, number=signal.SIGINT):
         self._process.send_signal(number)
 
-    def wait_for(self, words, timeout_s=20.0):
+    def wait_for(self, words, timeout_s=90.0):
         """Read standard error until ``words`` appear."""
         said = []
         watchdog = threading.Timer(timeout_s, self._process.kill)
@@ -35,7 +39,7 @@ class Verb:
             assert said[-1], f'ended without "{words}": {"".join(said)}'
         watchdog.cancel()
 
-    def finish(self, code=0, timeout_s=30.0):
+    def finish(self, code=0, timeout_s=120.0):
         """Wait for the end and return what it wrote to standard output and error."""
         try:
             shown, said = self._process.communicate(timeout=timeout_s)
@@ -83,7 +87,7 @@ class Listener:
         self._session = session
         self._subscription = session.node.create_subscription(message, topic, self._keep, qos)
 
-    def wait_for(self, count, timeout_s=15.0):
+    def wait_for(self, count, timeout_s=60.0):
         assert self._session.wait_for(lambda: len(self.messages) >= count, timeout_s), (
             f'{len(self.messages)} of {count} message(s) came')
         return self.messages

@@ -145,7 +145,7 @@ def processes_of(folder):
 
 
 @pytest.mark.graph
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_short_run_measures_everything(tmp_path):
     said, complaints = run_benchmark(tmp_path, '--frames', '4').communicate()
     result = json.loads((tmp_path / 'bench.json').read_text())
@@ -162,7 +162,7 @@ def test_a_short_run_measures_everything(tmp_path):
 
 
 @pytest.mark.graph
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_an_interrupted_run_leaves_nothing(tmp_path):
     run = run_benchmark(tmp_path)
     while not processes_of(tmp_path):
@@ -181,7 +181,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
 
 
 @pytest.mark.graph
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_consumer_that_dies_is_told(tmp_path):
     run = run_benchmark(tmp_path, '--frames', '1')
     while len(pids := processes_of(tmp_path)) < 2 + sum(v.processes for v in VARIANTS):

@@ -263,6 +263,7 @@ def test_a_full_disk_is_told_before_and_during_the_download(server, folder, fetc
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setenv('PERCEPTION_NODES_MODELS', str(folder))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(fetch_model, '_check_space', full)
     done = fetch(f'{server.url}/weights.pth')
     assert done.code == 1 and 'No space left on device' in done.said

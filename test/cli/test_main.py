@@ -123,7 +123,7 @@ def test_interrupt_ends_well_even_when_repeated(verb, number):
     process.send_signal(number)
     time.sleep(0.2)
     process.send_signal(number)  # while the verb is closing its files
-    shown, said = process.communicate(timeout=10)
+    shown, said = process.communicate(timeout=60)
     assert (process.returncode, shown, said) == (0, 'closed\n', '')
 
 

@@ -22,12 +22,12 @@ def test_a_slow_disk_drops_and_counts(session, tmp_path, monkeypatch, caplog):
           Recorder(session, tmp_path / 'bag', ['/words']) as recorder):
         publisher = speaker.node.create_publisher(String, '/words', 100)
         assert session.wait_for(
-            lambda: recorder.attend() or publisher.get_subscription_count(), 15.0)
+            lambda: recorder.attend() or publisher.get_subscription_count(), 60.0)
         recorder._thread.submit(disk_is_free.wait)
         cdr = serialize_message(String(data='x' * 980))
         for _ in range(20):
             publisher.publish(cdr)
-        assert session.wait_for(lambda: recorder.dropped['/words'] == 15, 15.0)
+        assert session.wait_for(lambda: recorder.dropped['/words'] == 15, 60.0)
         disk_is_free.set()
     assert recorder.counts == {'/words': 5}
     assert 'the disk is too slow: dropping messages of /words' in caplog.text

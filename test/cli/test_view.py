@@ -33,7 +33,7 @@ from std_msgs.msg import String  # noqa: E402
 from vision_msgs.msg import Detection2DArray, LabelInfo  # noqa: E402
 
 pytestmark = pytest.mark.graph
-WAIT_S = 20.0
+WAIT_S = 60.0
 GREY = 128
 BOX = (160.0, 120.0, 480.0, 360.0)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -154,10 +154,11 @@ def test_boxes_are_drawn_on_the_image_they_were_found_in(camera, watch):
         assert card['size'] == '640 × 480' and card['encoding'] == 'rgb8'
         assert card['sentence'] == '' and card['open']
         wait_for(lambda: 5.0 < card_of(watcher, '/camera/image')['rate_hz'] < 11.0, 'the rate')
-        assert 0.0 < card_of(watcher, '/camera/image')['p50_ms'] < 500.0
+        wait_for(lambda: 0.0 < card_of(watcher, '/camera/image')['p50_ms'] < 500.0, 'the age')
         [fate] = watcher.state()['results']
         assert fate['topic'] == '/detection/detections'
-        assert fate['sentence'].startswith('drawn on /camera/image: ')
+        wait_for(lambda: watcher.state()['results'][0]['sentence'].startswith(
+            'drawn on /camera/image: '), 'what became of the boxes')
 
 
 def test_boxes_of_another_image_are_not_drawn_and_it_is_said(camera, watch):
@@ -307,7 +308,7 @@ def start_view():
 def test_view_ends_well_when_told_to(start_view, how):
     process, _ = start_view()
     process.send_signal(how)
-    _, said = process.communicate(timeout=10.0)
+    _, said = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0 and said == ''
 
 
@@ -316,24 +317,28 @@ def test_saved_pictures_are_the_annotated_ones(camera, start_view, tmp_path):
     process, _ = start_view('--save', str(tmp_path / 'out'))
     folder = tmp_path / 'out' / 'camera' / 'image'
     costly = camera.publisher(Image, '/detection/debug_image')
+    begin_ns = camera.node.get_clock().now().nanoseconds
     with camera.running(lambda: camera.detect(camera.show())):
         wait_for(lambda: len(list(folder.glob('*.jpg'))) >= 20, 'twenty pictures')
         assert costly.get_subscription_count() == 0
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20.0)
+        _, said = process.communicate(timeout=WAIT_S)
+    end_ns = camera.node.get_clock().now().nanoseconds
     saved = sorted(folder.glob('*.jpg'))
     assert process.returncode == 0
     assert said == f'perception view: saved {len(saved)} picture(s) in {tmp_path / "out"}\n'
-    last = cv2.cvtColor(cv2.imread(str(saved[-1])), cv2.COLOR_BGR2RGB)
-    assert np.abs(last[360, 300].astype(int) - colour_of(3)).max() < 60
-    assert np.abs(last[240, 320].astype(int) - GREY).max() < 5
+    shown = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int) for path in saved]
+    # a result that comes late leaves its picture bare
+    assert np.median([np.abs(rgb[360, 300] - colour_of(3)).max() for rgb in shown]) < 60
+    assert all(np.abs(rgb[240, 320] - GREY).max() < 5 for rgb in shown)
     stamps_ns = [int(path.stem) for path in saved]
-    assert 1.8e9 < stamps_ns[-1] - stamps_ns[0] < 1e10  # twenty at 10 Hz
+    assert begin_ns < stamps_ns[0] < stamps_ns[-1] < end_ns
+    assert stamps_ns[-1] - stamps_ns[0] > 1.5e9  # twenty at 10 Hz
 
 
 def test_saving_nothing_says_why_and_fails(camera, start_view, tmp_path):
     process, _ = start_view('/nothing', '--save', str(tmp_path), '--duration', '2')
-    _, said = process.communicate(timeout=20.0)
+    _, said = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1
     assert '/nothing: No node publishes this topic' in said
 
@@ -345,7 +350,7 @@ def test_disk_that_takes_nothing_is_said_once(camera, start_view, tmp_path):
         first = process.stderr.readline()
         time.sleep(0.5)  # more pictures come
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=20.0)
+        _, rest = process.communicate(timeout=WAIT_S)
     assert first.startswith(f'perception view: cannot save {tmp_path}/camera/image/')
     assert first.endswith('no more is saved\n')
     assert rest == f'perception view: saved 0 picture(s) in {tmp_path}\n'
@@ -359,7 +364,7 @@ def test_disk_that_takes_nothing_is_said_once(camera, start_view, tmp_path):
 def test_wrong_arguments_are_explained(arguments, code, sentence):
     done = subprocess.run(
         [sys.executable, '-m', 'perception_nodes.cli', 'view', '--duration', '1', *arguments],
-        capture_output=True, text=True, timeout=20.0)
+        capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == code
     assert sentence in done.stderr and 'Traceback' not in done.stderr
 
@@ -384,16 +389,16 @@ def test_page_shows_pictures_boxes_and_numbers(camera, start_view):
         browser.wait_for(f"{CARD}?.querySelector('.legend').innerText === '1 × chair'")
         browser.wait_for(f"parseFloat({CARD}.querySelector('.rate').innerText) > 5")
         browser.wait_for(f"{CARD}.innerText.includes('640 × 480 rgb8')")
-        text = browser.evaluate(f'{CARD}.innerText')
-        assert text.startswith('/camera/image\n')
-        assert re.search(r'Age\n\d+ ms \(p95 \d+ ms\)', text), text
-        assert float(re.search(r'([\d.]+) Hz', text)[1]) < 11.0
-        alt = browser.evaluate(f"{CARD}.querySelector('img').alt")
-        assert alt == 'Live picture of /camera/image, showing 1 × chair'
-        assert_box_is_seen(browser)
+        browser.wait_for(f'/Age\\n\\d+ ms \\(p95 \\d+ ms\\)/.test({CARD}.innerText)')
+        browser.wait_for(f"parseFloat({CARD}.querySelector('.rate').innerText) < 11")
+        assert browser.evaluate(f'{CARD}.innerText').startswith('/camera/image\n')
+        # a result that comes late leaves its picture bare
+        browser.wait_for(f"{CARD}.querySelector('img').alt"
+                         " === 'Live picture of /camera/image, showing 1 × chair'")
+        wait_for(lambda: is_box_seen(browser), 'the box on the screen')
         browser.wait_for(
             "document.body.innerText.includes('camera publishes this topic, but for')")
-        assert 'drawn on /camera/image' in browser.evaluate('document.body.innerText')
+        browser.wait_for("document.body.innerText.includes('drawn on /camera/image')")
 
         images = camera.publisher(Image, '/camera/image')
         assert images.get_subscription_count() == 1
@@ -405,11 +410,11 @@ def test_page_shows_pictures_boxes_and_numbers(camera, start_view):
 
         process.send_signal(signal.SIGINT)
         browser.wait_for("document.body.innerText.includes('connection lost')")
-    assert process.wait(10.0) == 0
+    assert process.wait(WAIT_S) == 0
 
 
-def assert_box_is_seen(browser):
-    """Compare the screen with the box: its lower edge, what is inside, what is outside."""
+def is_box_seen(browser):
+    """Return whether the screen shows the box: its lower edge, what is inside and outside."""
     left, top, width = browser.evaluate(
         f"(() => {{ const r = {CARD}.querySelector('img').getBoundingClientRect();"
         'return [r.left, r.top, r.width]; })()')
@@ -420,9 +425,9 @@ def assert_box_is_seen(browser):
         return screen[row - 3:row + 4, column - 3:column + 4].reshape(-1, 3)
 
     edge = np.abs(colours_around(320, BOX[3]) - colour_of(3)).max(axis=1)
-    assert edge.min() < 60
-    for inside_or_outside in ((320, 240), (320, 420)):
-        assert np.abs(colours_around(*inside_or_outside) - GREY).max() < 10
+    return edge.min() < 60 and all(
+        np.abs(colours_around(*inside_or_outside) - GREY).max() < 10
+        for inside_or_outside in ((320, 240), (320, 420)))
 
 
 @pytest.mark.browser

@@ -14,6 +14,7 @@ from perception_nodes.core.overlay import colour_of
 import pytest
 
 aiohttp = pytest.importorskip('aiohttp')
+from perception_nodes.cli.viewer import server  # noqa: E402
 from perception_nodes.cli.viewer.server import listen, PageServer  # noqa: E402
 
 GREY = 128
@@ -256,7 +257,7 @@ class FakeSource:
 
     def wait_for(self, topics):
         with self.changed:
-            assert self.changed.wait_for(lambda: self.looked_at == topics, 5.0), self.looked_at
+            assert self.changed.wait_for(lambda: self.looked_at == topics, 60.0), self.looked_at
 
 
 @pytest.fixture
@@ -298,7 +299,7 @@ def test_unknown_path_is_not_found(page):
 
 async def next_picture(stream):
     while True:
-        message = await stream.receive(timeout=5.0)
+        message = await stream.receive(timeout=60.0)
         if message.type == aiohttp.WSMsgType.BINARY:
             about, _, jpeg = message.data.partition(b'\n')
             return json.loads(about), jpeg
@@ -335,13 +336,21 @@ def test_browser_that_talks_nonsense_is_let_go(page):
         async with (aiohttp.ClientSession() as client,
                     client.ws_connect(f'{url}/live') as stream):
             await stream.send_str(text)
-            while (message := await stream.receive(timeout=5.0)).type == aiohttp.WSMsgType.TEXT:
+            while (message := await stream.receive(timeout=60.0)).type == aiohttp.WSMsgType.TEXT:
                 pass
             return message.data
 
     for text in ('{', '[]', '{"want": 3}', '{"other": 1}', '{"want": [{}]}'):
         assert asyncio.run(talk(text)) == 1003
     source.wait_for(None)
+
+
+def test_a_page_that_cannot_be_served_is_an_error(monkeypatch, tmp_path):
+    """As in an installation without the page; it waited for ever."""
+    monkeypatch.setattr(server, 'PAGE', tmp_path / 'none')
+    with (listen('127.0.0.1', 0) as listener, pytest.raises(ValueError, match='none'),
+          PageServer(listener, FakeSource())):
+        pass
 
 
 def test_port_in_use_names_a_free_one():

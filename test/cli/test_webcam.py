@@ -18,7 +18,7 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
 aiohttp = pytest.importorskip('aiohttp')
 
 pytestmark = pytest.mark.graph
-WAIT_S = 60.0
+WAIT_S = 120.0
 TOPIC = '/webcam/color/image_raw'
 
 
@@ -86,7 +86,7 @@ def start():
             webcam.process.communicate(timeout=WAIT_S)
 
 
-def are_gone(pids, within_s=5.0):
+def are_gone(pids, within_s=60.0):
     deadline = time.monotonic() + within_s
     while any(os.path.exists(f'/proc/{pid}') for pid in pids):
         if time.monotonic() > deadline:

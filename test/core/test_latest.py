@@ -31,7 +31,7 @@ def test_take_waits_for_an_item():
     consumer = threading.Thread(target=lambda: taken.append(slots.take()))
     consumer.start()
     slots.put('camera', 'item')
-    consumer.join(timeout=5.0)
+    consumer.join(timeout=60.0)
     assert taken == [{'camera': 'item'}]
 
 
@@ -41,7 +41,7 @@ def test_close_ends_a_waiting_consumer():
     consumer = threading.Thread(target=lambda: taken.append(slots.take()))
     consumer.start()
     slots.close()
-    consumer.join(timeout=5.0)
+    consumer.join(timeout=60.0)
     assert taken == [{}]
     slots.put('camera', 'late')
     assert slots.take() == {}

@@ -288,7 +288,7 @@ class TestWriting:
         process = multiprocessing.get_context('spawn').Process(
             target=write_and_die, args=(path, storage))
         process.start()
-        process.join(20)
+        process.join(200)
         assert process.exitcode == -signal.SIGKILL
         assert 'metadata.yaml' not in os.listdir(path)
         with Bag(path) as bag:

@@ -7,7 +7,7 @@ import numpy as np
 from perception_nodes.cli.main import main
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # the first test compiles and imports for all others
+pytestmark = pytest.mark.timeout(600)  # the first test compiles and imports for all others
 
 NAMES = {3: 'table', 4: 'chair'}
 TRUTH = '/simulation/ground_truth'

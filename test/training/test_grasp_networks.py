@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed')
 pytest.importorskip('mujoco', reason='mujoco is not installed: labels come from the simulator')
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 sys.path.insert(0, str(Path(__file__).parent))
 from labelled_boxes import labelled_box, TALL_M  # noqa: E402
