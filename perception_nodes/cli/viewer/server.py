@@ -8,6 +8,7 @@ receives the state as text twice a second, and pictures as a line of JSON follow
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 import errno
@@ -67,7 +68,7 @@ class PageServer:
         self._source = source
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
-        self._started = threading.Event()
+        self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, name='page')
         self._browsers: set[_Browser] = set()
         self._pictures: dict[str, tuple[int, bytes]] = {}  # number and message, by topic
@@ -75,7 +76,7 @@ class PageServer:
 
     def __enter__(self) -> 'PageServer':
         self._thread.start()
-        self._started.wait()
+        self._started.result()
         self._source.deliver_to(self.show)
         return self
 
@@ -94,6 +95,10 @@ class PageServer:
     def _serve(self) -> None:
         try:
             self._loop.run_until_complete(self._serve_until_stopped())
+        except Exception as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
         finally:
             self._loop.close()
 
@@ -105,7 +110,7 @@ class PageServer:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self._listener).start()
-        self._started.set()
+        self._started.set_result(None)
         await self._stopping.wait()
         for browser in list(self._browsers):
             await browser.socket.close(code=1001, message=b'the viewer ends')
