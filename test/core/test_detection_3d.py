@@ -378,18 +378,22 @@ def test_missing_inputs_are_named():
 
 
 def test_ten_boxes_cost_little():
-    """The budget is 2 ms on an idle machine; the limit here leaves room for a busy one."""
+    """The budget is 2 ms on an idle machine; the limit here leaves room for a busy or slow one."""
     boxes = [Box((1.0 + 0.35 * (i // 5), -0.5 + 0.25 * (i % 5), 0.07), (0.12, 0.15, 0.14), 17 * i)
              for i in range(10)]
     scene = Scene(looking((0, 0, 0.9), 35), boxes, noise=0.001)
     found, frame = detections(*[scene.box(i) for i in range(10)]), scene.frame()
     assert len(lift(found, frame, scene.up, PARAMS)) == 10
-    costs_s = []
-    for _ in range(20):
+    costs_s, yardsticks_s = [], []
+    for _ in range(50):  # the least of many: what else runs meanwhile makes each of them slower
         started = time.thread_time()
         lift(found, frame, scene.up, PARAMS)
         costs_s.append(time.thread_time() - started)
-    assert min(costs_s) < 8e-3
+        started = time.thread_time()
+        for _ in range(100_000):
+            pass
+        yardsticks_s.append(time.thread_time() - started)
+    assert min(costs_s) < max(8e-3, 4 * min(yardsticks_s))
 
 
 def _edges(scene):
