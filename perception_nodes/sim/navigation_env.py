@@ -71,9 +71,11 @@ class NavigationVectorEnv(VectorEnv):
     know; distances around obstacles go into rewards only.
 
     **Action**: (N, 2) float32 in [-1, 1]: speed ahead, from the fastest back (-1) to the fastest
-    ahead (1), and turn, from right (-1) to left (1). What is beyond is cut off, and nothing backs
-    off where the scan does not cover what is behind. With ``guarded`` the safety layer acts on
-    the action, as it does on a robot.
+    ahead (1), and turn, from right (-1) to left (1). These are the limits of ``robot``, also
+    where ``limits_share`` draws others for an episode: those bound what it accelerates, and what
+    the safety layer lets through. What is beyond is cut off, and nothing backs off where the scan
+    does not cover what is behind. With ``guarded`` the safety layer acts on the action, as it
+    does on a robot.
 
     **Dynamics**: a differential drive follows commands late (latency) and slowly (lag, limited
     acceleration), in steps of at most 20 ms. Obstacles are exact circles and segments, people
