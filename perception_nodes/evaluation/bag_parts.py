@@ -310,7 +310,6 @@ class ShotsPart:
                 draw_grasps(frame.rgb, answers.grasps, frame.intrinsics)))
         return panels
 
-
     def _shown(self, answer: ClassScores | None) -> str:
         """Return the classes of a picture with their scores, best first."""
         if answer is None:
