@@ -96,9 +96,10 @@ def _spin_until_told(make_nodes: Callable[[], Sequence[Node]], args: list[str]) 
 
 def _refuse_other_words(args: list[str]) -> None:
     """End the program for words that ROS passes over, such as ``-p`` without ``--ros-args``."""
-    program, *others = remove_ros_args(args)
-    if not others:
+    words = remove_ros_args(args)  # none where a caller gives ROS arguments only
+    if len(words) < 2:
         return
+    program, *others = words
     name = Path(program).stem
     usage = (
         f'{name} --ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO]; '
