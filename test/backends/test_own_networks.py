@@ -144,7 +144,8 @@ def test_masks_come_at_the_size_of_each_frame(small, photo, place):
     network, entry = small
     frames = [photo, photo[:31, :45]]
     masks = load_model(entry, place).predict(frames, confidence=True)
-    alike, near = (0.999, 1e-3) if place == 'cpu' else (0.99, 1e-2)  # sums in another order
+    near = 1e-3 if place == 'cpu' else 1e-2  # sums in another order
+    gaps = []
     for mask, frame in zip(masks, frames, strict=True):
         pixels = torch.tensor(network_input(frame, entry.input)[0][None])
         if place != 'cpu':  # where the resized image is not rounded to 8 bits
@@ -155,11 +156,15 @@ def test_masks_come_at_the_size_of_each_frame(small, photo, place):
                 logits, frame.shape[:2], mode='bilinear')[0].softmax(0)
         assert mask.ids.shape == frame.shape[:2]
         assert mask.ids.dtype == np.uint8
-        assert (mask.ids == scores.argmax(0).numpy()).mean() > alike
+        gaps.append(np.subtract(*scores.topk(2, dim=0).values.numpy()))
+        differs = mask.ids != scores.argmax(0).numpy()
+        assert (gaps[-1][differs] < 2 * near).all() and differs.mean() < 0.01
         assert len(np.unique(mask.ids)) > 1
         assert mask.confidence == pytest.approx(scores.amax(0).numpy(), abs=near)
     alone, = load_model(entry, place).predict(frames[1:])
-    assert (alone.ids == masks[1].ids).mean() > alike and alone.confidence is None
+    differs = alone.ids != masks[1].ids
+    assert (gaps[1][differs] < 2 * near).all() and differs.mean() < 0.01
+    assert alone.confidence is None
 
 
 @pytest.mark.parametrize(('changes', 'sentence'), [

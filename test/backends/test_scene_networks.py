@@ -79,8 +79,9 @@ def test_trained_together_they_answer_alone():
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         grid, logits = network(*network.trunk.early(image))
-        torch.testing.assert_close(segmenter(image), logits)
-        torch.testing.assert_close(detector.grid(image).boxes(), grid.boxes())
+        near = {'rtol': 1e-4, 'atol': 1e-4}
+        torch.testing.assert_close(segmenter(image), logits, **near)
+        torch.testing.assert_close(detector.grid(image).boxes(), grid.boxes(), **near)
 
 
 @pytest.mark.parametrize('make', [SceneDetector, SceneSegmenter])

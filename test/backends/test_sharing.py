@@ -384,7 +384,8 @@ def test_a_network_answers_in_a_batch_as_alone(small_segnet, crowd, photo, place
         mask, = node.result()
         expected, = alone.predict([picture], confidence=True)
         assert mask.ids.shape == picture.shape[:2]
-        assert (mask.ids == expected.ids).mean() > 0.999
+        differs = mask.ids != expected.ids
+        assert (expected.confidence[differs] < 0.5 + 1e-3).all() and differs.mean() < 0.01
         np.testing.assert_allclose(mask.confidence, expected.confidence, atol=1e-4)
     one, mirrored = (node.answers[0].confidence for node in nodes[:2])
     assert np.abs(one - mirrored).max() > 0.01  # nobody got another's answer

@@ -5,16 +5,18 @@ import shutil
 import subprocess
 
 import perception_nodes
+from perception_nodes.evaluation import results
 from perception_nodes.evaluation.results import commit, percentiles, write_results
 import pytest
 
 
-def test_a_result_file_is_flat_and_complete(tmp_path):
+def test_a_result_file_is_flat_and_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, 'commit', lambda: 'abc123-dirty')
     path = tmp_path / 'out' / 'x.json'
     write_results(path, {'mAP50': 0.12345678, 'model': 'x', 'images': 3}, seed=7, n=3, wall_s=1.5)
     result = json.loads(path.read_text())
     assert result == {'mAP50': 0.123457, 'model': 'x', 'images': 3, 'seed': 7, 'n': 3,
-                      'commit': commit(), 'wall_s': 1.5}
+                      'commit': 'abc123-dirty', 'wall_s': 1.5}
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

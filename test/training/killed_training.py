@@ -40,7 +40,7 @@ class Lines:
         for k, rows in enumerate(shuffled(len(self.x), batch_size, rng)):
             if k == 2 and epoch + 1 == self.stop_in_epoch:
                 print('in the middle', flush=True)
-                time.sleep(60.0)
+                time.sleep(600.0)
             yield torch.from_numpy(rows)
 
     def losses(self, batch, device):
