@@ -19,7 +19,7 @@ class CameraIntrinsics:
 
     Pixel centres lie at integer coordinates, as in OpenCV and ``sensor_msgs/CameraInfo``.
 
-    :raises ValueError: If the size or a focal length is not positive.
+    :raises ValueError: If the size or a focal length is not positive, or a number is not finite.
     """
 
     width: int
@@ -40,6 +40,10 @@ class CameraIntrinsics:
             raise ValueError(
                 f'camera intrinsics have fx={self.fx}, fy={self.fy}; both must be positive '
                 'pixels: calibrate the camera or fill in K of camera_info')
+        if not all(map(math.isfinite, (self.cx, self.cy, *self.distortion))):
+            raise ValueError(
+                f'camera intrinsics have cx={self.cx}, cy={self.cy} and the distortion '
+                f'{self.distortion}; all must be finite: calibrate the camera again')
 
     @classmethod
     def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> 'CameraIntrinsics':

@@ -25,6 +25,14 @@ def test_impossible_intrinsics_are_refused(values):
         CameraIntrinsics(*values, 3.0, 2.0)
 
 
+@pytest.mark.parametrize(('principal', 'distortion'), [
+    ((math.nan, 2.0), ()), ((3.0, -math.inf), ()), ((3.0, 2.0), (0.1, math.nan, 0.0, 0.0, 0.0))])
+def test_a_calibration_that_failed_is_refused(principal, distortion):
+    """Rays through such a lens lead nowhere: a map of them stayed empty without a word."""
+    with pytest.raises(ValueError, match='all must be finite: calibrate the camera again'):
+        CameraIntrinsics(640, 480, 500.0, 500.0, *principal, distortion)
+
+
 def test_field_of_view_must_be_an_opening():
     """A camera sees less than a half plane."""
     with pytest.raises(ValueError, match='180.0 degrees'):
