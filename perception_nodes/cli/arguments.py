@@ -2,6 +2,8 @@
 
 import argparse
 import math
+import os
+from pathlib import Path
 import re
 
 from perception_nodes.core.types import CameraIntrinsics
@@ -69,6 +71,32 @@ def renamed_classes(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(
             f"'{text}' is no list of names; write it as 'sofa=couch,tvmonitor=tv'")
     return {theirs.strip(): ours.strip() for theirs, ours in pairs}
+
+
+def result_folder(text: str) -> Path:
+    """Return a folder that can be written to, once it is made: asked before hours of work."""
+    folder = Path(text)
+    _check_room(folder)
+    return folder
+
+
+def result_file(text: str) -> Path:
+    """Return a file whose folder can be written to, once it is made."""
+    file = Path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text} is a folder; name a file in it, such as {file / 'result.json'}")
+    _check_room(file.parent)
+    return file
+
+
+def _check_room(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f'{there} is a file; name a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(
+            f'{there} cannot be written to; change its permissions, or name another folder')
 
 
 def _number(text: str) -> float:

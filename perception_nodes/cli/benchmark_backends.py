@@ -9,7 +9,6 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from importlib.util import find_spec
 import logging
-from pathlib import Path
 import time
 
 import numpy as np
@@ -20,7 +19,7 @@ from perception_nodes.backends.onnxruntime_backend import (
     open_session,
 )
 from perception_nodes.backends.runtime_choice import choose_runtime
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.core.manifest import known_models, ModelEntry
 from perception_nodes.evaluation.results import percentiles, Value, write_results
 from tqdm import tqdm
@@ -40,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='pictures per network and runtime (default %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the pictures and of the turns')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/backends.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/backends.json', metavar='FILE.json',
         help='result file to write (default %(default)s)')
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from perception_nodes.backends.enhancement import Enhancer, Pixels
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import renamed_classes
+from perception_nodes.cli.arguments import renamed_classes, result_file
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model
@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the photos' class names where the COCO detector has others")
     parser.add_argument('--seed', type=int, default=0, help='of how pictures are spoilt, and of '
                         'the intervals (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/enhancement.json'),
+    parser.add_argument('--out', type=result_file, default='out/bench/enhancement.json',
                         metavar='FILE.json', help='result file to write (default %(default)s)')
 
 

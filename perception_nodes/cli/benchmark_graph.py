@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 import numpy as np
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.cli.benchmark_figures import (
     CpuTimes,
     figures,
@@ -57,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--frames', type=count, default=200, metavar='N',
         help='images per variant (default 200, about two minutes)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/bench.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/bench.json', metavar='FILE.json',
         help='result file to write (default %(default)s)')
     parser.add_argument(
         '--seed', type=int, default=0, help='of the order of the variants (default 0)')

@@ -9,12 +9,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
 import logging
-from pathlib import Path
 import time
 
 import numpy as np
 from perception_nodes.backends.grasp_planner import make_planner
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.core.grasping import GraspParams, GraspPlanner, warm_up
 from perception_nodes.core.protocols import GraspProposer
 from perception_nodes.evaluation.grasp_clutter import clear, make_simulator, Round
@@ -43,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--seed', type=int, default=80_000, help='of the first scene (default %(default)s)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/grasp.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/grasp.json', metavar='FILE.json',
         help='result file to write (default %(default)s)')
 
 

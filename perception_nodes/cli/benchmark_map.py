@@ -18,7 +18,7 @@ import time
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.cli.benchmark_figures import wilson_interval
 from perception_nodes.cli.benchmark_map_node import node_cpu_ms
 from perception_nodes.core.mapping import MappingParams, ObstacleMapper
@@ -52,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--frames', type=count, default=150, metavar='N',
         help='frames at 15 Hz that the node is measured with (default 150)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/map.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/map.json', metavar='FILE.json',
         help='result file to write, with pictures beside it (default %(default)s)')
     parser.add_argument(
         '--seed', type=int, default=50_000,

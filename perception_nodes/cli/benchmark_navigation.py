@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count, whole_number
+from perception_nodes.cli.arguments import count, result_file, whole_number
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.dynamic_window import DynamicWindow
 from perception_nodes.core.manifest import find_model
@@ -96,7 +96,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--seed', type=whole_number, default=0, metavar='N',
         help='of rooms, delays and noise (default %(default)s)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/navigation.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/navigation.json', metavar='FILE.json',
         help='result file to write; pictures go beside it (default %(default)s)')
 
 

@@ -15,7 +15,7 @@ import re
 import time
 
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count, whole_number
+from perception_nodes.cli.arguments import count, result_file, whole_number
 from perception_nodes.cli.benchmark_navigation import (
     BARN_FILE,
     LIDAR,
@@ -55,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--seed', type=whole_number, default=0, metavar='N',
         help='of rooms, delays and noise (default %(default)s)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/bench/navigation_seeds.json'), metavar='FILE.json',
+        '--out', type=result_file, default='out/bench/navigation_seeds.json', metavar='FILE.json',
         help='result file to write, and a table beside it (default %(default)s)')
 
 

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.core.manifest import find_model
 from perception_nodes.core.place_recognition import (
     brightness_embedding,
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--rooms', type=count, default=12, metavar='N',
                         help='rooms, half of them stored (default %(default)s)')
     parser.add_argument('--seed', type=int, default=5000, help='of the first room')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/places.json'),
+    parser.add_argument('--out', type=result_file, default='out/bench/places.json',
                         metavar='FILE.json', help='result file to write; the curve lies beside it')
 
 

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import renamed_classes
+from perception_nodes.cli.arguments import renamed_classes, result_file
 from perception_nodes.cli.train_pictures import counted_from_zero
 from perception_nodes.core.boxes import non_maximum_suppression
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
@@ -77,7 +77,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--map', type=renamed_classes, default={}, metavar='THEIRS=OURS,...', dest='renamed',
         help='class names for which the shipped detector has others')
     parser.add_argument('--seed', type=int, default=0, help='of the halves (default %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/regions.json'),
+    parser.add_argument('--out', type=result_file, default='out/bench/regions.json',
                         metavar='FILE.json', help='result file to write (default %(default)s)')
 
 

@@ -16,11 +16,10 @@ from dataclasses import replace
 import importlib.util
 import logging
 import math
-from pathlib import Path
 import time
 
 import numpy as np
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.types import CameraIntrinsics, VelocityCommand
 from perception_nodes.evaluation.results import write_results
@@ -48,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help='simulated seconds in each (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, metavar='N',
                         help='another seed, other rooms (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/simulation.json'),
+    parser.add_argument('--out', type=result_file, default='out/bench/simulation.json',
                         metavar='FILE', help='where the figures go (default: %(default)s)')
 
 

@@ -2,13 +2,12 @@
 
 from argparse import ArgumentParser, Namespace
 import logging
-from pathlib import Path
 import time
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_file
 from perception_nodes.core.correlation_tracking import CorrelationTracker, TrackParams
 from perception_nodes.evaluation.results import percentiles, write_results
 
@@ -22,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--frames', type=count, default=200, metavar='N',
                         help='images per size of the object (default %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the picture')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/tracking.json'),
+    parser.add_argument('--out', type=result_file, default='out/bench/tracking.json',
                         metavar='FILE.json', help='result file to write')
 
 

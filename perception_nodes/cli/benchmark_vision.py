@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.registry import load_model
 from perception_nodes.cli import dataset as dataset_verb
-from perception_nodes.cli.arguments import count, whole_number
+from perception_nodes.cli.arguments import count, result_file, whole_number
 from perception_nodes.cli.progress import progress
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model, ModelEntry
@@ -83,7 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help='how many draw at once (default: %(default)s)')
     parser.add_argument('--scenes', type=Path, default=Path('out/eval/scenes'), metavar='FOLDER',
                         help='where pictures are kept for the next time (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('out/eval/vision.json'), metavar='FILE',
+    parser.add_argument('--out', type=result_file, default='out/eval/vision.json', metavar='FILE',
                         help='where the figures go (default: %(default)s)')
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.cli.arguments import result_folder
 from perception_nodes.cli.demo_animation import write_animation
 from perception_nodes.cli.demo_evaluation import evaluate_drive
 from perception_nodes.cli.demo_health import await_reports, Health, node_figures, reported
@@ -75,7 +76,7 @@ _START_TIMEOUT_S, _ANSWER_TIMEOUT_S = 60.0, 20.0
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
-        '--out', type=Path, default=Path('out/demo'), metavar='FOLDER',
+        '--out', type=result_folder, default='out/demo', metavar='FOLDER',
         help='where to write report.html, metrics.json, pictures/, bags and evaluation/ '
              '(default %(default)s)')
     parser.add_argument(

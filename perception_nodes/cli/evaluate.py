@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Literal, NamedTuple
 
-from perception_nodes.cli.arguments import count, not_negative, renamed_classes
+from perception_nodes.cli.arguments import count, not_negative, renamed_classes, result_folder
 from perception_nodes.evaluation.bag_notes import TRUTH
 from perception_nodes.evaluation.bag_page import BagEvaluation, BagPage, write_bag_page
 from perception_nodes.evaluation.bag_source import TopicNames
@@ -70,7 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f'only these, or without --params these as they are by default: {", ".join(KINDS)} '
         '(default: detection, unless --recorded is given)')
     parser.add_argument(
-        '--out', type=Path, default=Path('out/evaluate'), metavar='FOLDER',
+        '--out', type=result_folder, default='out/evaluate', metavar='FOLDER',
         help='where to write report.html and evaluation.json (default %(default)s)')
     parser.add_argument(
         '--mode', choices=('lockstep', 'realtime'), default='lockstep',

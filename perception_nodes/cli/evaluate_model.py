@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count, renamed_classes
+from perception_nodes.cli.arguments import count, renamed_classes, result_file
 from perception_nodes.cli.evaluate_through_ros import detect_through_ros
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.cli.progress import progress
@@ -59,8 +59,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--split', default='test', help='which part of a data set that has several '
         '(default: %(default)s)')
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='result file to write; the page lies beside '
-        'it (default: out/eval/MODEL_DATASET.json)')
+        '--out', type=result_file, metavar='FILE.json',
+        help='result file to write; the page lies beside it (default: '
+        'out/eval/MODEL_DATASET.json)')
     parser.add_argument(
         '--map', type=renamed_classes, default={}, metavar='THEIRS=OURS,...', dest='renamed',
         help="the data set's class names where the model has others; of masks also 'void'")

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 import logging
 from pathlib import Path
 
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_folder
 from perception_nodes.cli.evaluate import add_camera_arguments
 from perception_nodes.evaluation.bag_source import TopicNames
 from perception_nodes.evaluation.parameter_sets import default_parameter_set, read_parameter_set
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument('bag', type=Path, help='folder or file of a recording')
-    parser.add_argument('out', type=Path, help='folder to write')
+    parser.add_argument('out', type=result_folder, help='folder to write')
     parser.add_argument(
         '--every', type=count, default=10, metavar='N', help='every N-th frame (default 10)')
     parser.add_argument(

@@ -21,7 +21,7 @@ import time
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
-from perception_nodes.cli.arguments import positive, whole_number
+from perception_nodes.cli.arguments import positive, result_file, whole_number
 from perception_nodes.cli.processes import await_nodes, Child, use_private_graph
 from perception_nodes.evaluation.bag import Bag
 from perception_nodes.evaluation.results import percentiles, Value, write_results
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'only these: {", ".join(FAULTS)} (default: all)')
     parser.add_argument('--seed', type=whole_number, default=0, metavar='N',
                         help='seed of pictures and losses (default: %(default)d)')
-    parser.add_argument('--out', type=Path, default=Path('out/bench/soak.json'), metavar='FILE',
+    parser.add_argument('--out', type=result_file, default='out/bench/soak.json', metavar='FILE',
                         help='where the figures go (default: %(default)s)')
 
 

@@ -10,6 +10,7 @@ from perception_nodes.backends.networks import NETWORKS
 from perception_nodes.backends.registry import load_model
 from perception_nodes.backends.torch_runtime import load_state_dict
 from perception_nodes.backends.torchvision_classification import architectures
+from perception_nodes.cli.arguments import result_folder
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.cli.train_pictures import check_pictures
 from perception_nodes.core.manifest import find_model, ModelInput
@@ -50,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         'dataset', help=f"'{_DIGITS}' (1797 handwritten digits that come with scikit-learn), or a "
         'folder with a folder of pictures per class, or such folders below train/ and val/')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help='where checkpoints, curves, weights and manifest.yaml go; an interrupted training '
         'there goes on')
     parser.add_argument(

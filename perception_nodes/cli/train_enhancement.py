@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 import logging
 from pathlib import Path
 
+from perception_nodes.cli.arguments import result_folder
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.cli.train_pictures import check_pictures
 from perception_nodes.evaluation.datasets import pictures_in, read_rgb, split_folder
@@ -21,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('dataset', type=Path, help='folder with sharp pictures in train/images/ '
                         'and val/images/, as `perception dataset` writes it')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help=f'where checkpoints, curves and {FILE} go; an interrupted training there goes on')
     add_flags(parser, LoopParams, {'epochs': 10, 'batch_size': 8, 'validate_every': 2})
 

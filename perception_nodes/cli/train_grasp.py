@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.grasp_planner import make_planner
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import whole_number
+from perception_nodes.cli.arguments import result_folder, whole_number
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.core.grasping import GraspParams
 from perception_nodes.core.manifest import find_model
@@ -64,7 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--pretrain-epochs', type=whole_number, default=0, metavar='N',
         help='epochs in which the cascade learns as an auto-encoder first (default: %(default)s)')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help='where checkpoints, curves, the network and manifest.yaml go; an interrupted '
         'training there goes on')
     add_flags(parser, LoopParams, {

@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import copyfile
 
 from perception_nodes.backends.networks.navigation import NavigationNetwork
-from perception_nodes.cli.arguments import whole_number
+from perception_nodes.cli.arguments import result_folder, whole_number
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.core.navigation import NavigationParams
 from perception_nodes.training.export import publish, Trained
@@ -30,7 +30,7 @@ _METRICS = ('cellular_success', 'cellular_collision', 'indoor_success', 'indoor_
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the training takes."""
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help='where the policy and manifest.yaml go, and a folder seed_N with checkpoints and '
         'curves for each seed; an interrupted training there goes on')
     parser.add_argument(

@@ -9,6 +9,7 @@ import time
 from typing import Any, TypeVar
 
 import numpy as np
+from perception_nodes.cli.arguments import result_folder
 from perception_nodes.cli.parameters import add_flags
 from perception_nodes.evaluation.datasets import DetectionDataset
 from perception_nodes.evaluation.mask_datasets import SegmentationDataset
@@ -35,7 +36,7 @@ def add_training_flags(
     :param pictures: Of ``kind``.
     """
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help='where checkpoints, curves, the network and manifest.yaml go; an interrupted '
         'training there goes on')
     parser.add_argument('--name', help="the model's name in the manifest (default: made from the "

@@ -6,7 +6,7 @@ from pathlib import Path
 import time
 
 from perception_nodes.backends.registry import load_model
-from perception_nodes.cli.arguments import count
+from perception_nodes.cli.arguments import count, result_folder
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model, ModelInput
 from perception_nodes.evaluation.box_formats import read_yolo
@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the training takes."""
     parser.add_argument('dataset', type=Path, metavar='DATA.yaml',
                         help="YOLO's description of a data set, with train and val")
-    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
+    parser.add_argument('--out', type=result_folder, required=True, metavar='FOLDER',
                         help='where the checkpoint and manifest.yaml go')
     parser.add_argument('--model', default='yolo11n.yaml', metavar='NAME.yaml',
                         help="ultralytics' description of a network (default: %(default)s)")
