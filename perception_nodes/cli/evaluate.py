@@ -159,6 +159,10 @@ def run(arguments: Namespace) -> int:
 def _tasks(arguments: Namespace) -> list[BagTask]:
     """Return every combination of bag, camera and parameter set."""
     sets = _parameter_sets(arguments)
+    kinds = {node.kind for one in sets for node in one.nodes}
+    if arguments.grasp_labels and 'grasp' not in kinds:
+        raise ValueError('--grasp-labels is for the grasp node, but none is run: '
+                         'add grasp to --nodes, or to the file of --params')
     bags = _distinct([bag.stem or bag.name for bag in arguments.bags])
     names = _distinct([one.name for one in sets])
     cameras = _cameras(arguments)

@@ -78,7 +78,8 @@ class BoxComparison:
         ap = {i: matches.curve(i) for i in ids}
         table = Table(
             'By class', 'Average precision at IoU 0.5 over all points of the curve; boxes to '
-            'find and boxes found, ignored ones left out.', ('class', 'AP50', 'to find', 'found'),
+            'find, and boxes found above the score threshold, ignored ones left out.',
+            ('class', 'AP50', 'to find', 'found'),
             [(self._class_names[i], (ap[i].average_precision(), ap[i].labels, len(ap[i].scores)))
              for i in ids])
         counts = confusion(self._labels, answers, ids, WORKING_SCORE, _MIN_IOU)

@@ -309,8 +309,9 @@ def test_several_cameras_stand_side_by_side(small_bag, tmp_path, colour_segmente
 @pytest.mark.parametrize(('flags', 'said'), [
     (('--camera', '/a', '/b', '--image', '/x'), '--image is for one camera, but --camera names'),
     (('--camera', '/a', '/a/'), '--camera names /a twice'),
-    (('--camera', '/a', '/b', '--truth', '/t'), '--truth has 1 prefixes for the 2 cameras')])
-def test_cameras_that_do_not_fit_are_said(room, tmp_path, capsys, flags, said):
+    (('--camera', '/a', '/b', '--truth', '/t'), '--truth has 1 prefixes for the 2 cameras'),
+    (('--grasp-labels', 'folder'), '--grasp-labels is for the grasp node, but none is run')])
+def test_flags_that_do_not_fit_are_said(room, tmp_path, capsys, flags, said):
     assert evaluate(room, tmp_path / 'out', *flags)[0] == 1
     assert said in capsys.readouterr().err
 
