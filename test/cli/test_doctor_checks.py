@@ -84,6 +84,23 @@ def test_a_healthy_robot_gets_the_versions_and_nothing_else():
     assert [f.check for f in examine(healthy())] == ['machine', 'machine']
 
 
+def test_two_nodes_of_one_name():
+    nodes = (*healthy().nodes[:1], NodeFacts('/detection', True, count=2))
+    (level, sentence, fix), = told(changed(nodes=nodes), 'graph')
+    assert level == 'warning'
+    assert sentence.startswith('2 nodes are called /detection: ')
+    assert '__node:=OTHER' in fix
+
+
+def test_what_a_node_publishes_is_not_what_it_waits_for():
+    bad = snapshot(
+        Topic('/image', (), (Endpoint('/detection', IMAGE),)),
+        Topic('/detection/debug_image', (Endpoint('/detection', IMAGE),)))
+    (_, sentence, fix), = told(bad, 'publishers')
+    assert sentence == 'nobody publishes /image, which /detection waits for'
+    assert fix == f'start the node that publishes {IMAGE}'
+
+
 def test_nobody_is_there():
     (level, sentence, fix), = told(Snapshot(), 'graph')
     assert (level, sentence) == ('error', 'nobody else is on this graph')

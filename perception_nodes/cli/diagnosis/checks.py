@@ -5,7 +5,7 @@ Thresholds say at which point something is worth a word; docs/doctor.md lists th
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 import difflib
 from itertools import product
 import math
@@ -52,11 +52,17 @@ def examine(snapshot: Snapshot) -> list[Finding]:
 
 
 def graph(snapshot: Snapshot) -> Findings:
-    """Find out whether there is anybody at all."""
+    """Find out whether there is anybody at all, and whether names are used twice."""
     if not snapshot.is_bag and not snapshot.nodes and not snapshot.topics:
         yield Finding(
             'error', 'graph', 'nobody else is on this graph', 'start the nodes, or set '
             'ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE as they have it')
+    for node in snapshot.nodes:
+        if node.count > 1:
+            yield Finding(
+                'warning', 'graph', f'{node.count} nodes are called {node.name}: each publishes, '
+                'and only one of them answers', 'stop the one that was left running, or start one '
+                'under another name: -r __node:=OTHER')
 
 
 def qos(snapshot: Snapshot) -> Findings:
@@ -119,9 +125,10 @@ def publishers(snapshot: Snapshot) -> Findings:
         is_optional = topic.name.rpartition('/')[2] in _OPTIONAL
         if topic.publishers or not topic.subscribers or is_optional:
             continue
-        waiting = ', '.join(sorted({end.node for end in topic.subscribers}))
+        waiters = {end.node for end in topic.subscribers}
+        waiting = ', '.join(sorted(waiters))
         kind = topic.subscribers[0].type_name
-        close, others = similar_topics(topic.name, kind, snapshot)
+        close, others = similar_topics(topic.name, kind, snapshot, waiters)
         level: Level = 'error' if close or kind in SENSOR_TYPES else 'warning'
         fix = f'start the node that publishes {kind}'
         if close:
@@ -133,11 +140,16 @@ def publishers(snapshot: Snapshot) -> Findings:
 
 
 def similar_topics(
-    name: str, type_name: str, snapshot: Snapshot
+    name: str, type_name: str, snapshot: Snapshot, waiters: Set[str]
 ) -> tuple[list[str], list[str]]:
-    """Return published topics of a type whose names are near, nearest first, and up to five."""
+    """
+    Return published topics of a type whose names are near, nearest first, and up to five.
+
+    :param waiters: Nodes whose own results are not what they wait for.
+    """
     there = sorted(t.name for t in snapshot.topics.values()
-                   if type_name in t.types and t.name != name)
+                   if type_name in t.types and t.name != name
+                   and any(end.node not in waiters for end in t.publishers))
     return difflib.get_close_matches(name, there, n=2, cutoff=0.7), there[:5]
 
 

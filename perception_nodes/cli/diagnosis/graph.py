@@ -1,6 +1,6 @@
 """A running graph as a doctor sees it: looked at for some seconds, without getting in its way."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 import math
@@ -239,15 +239,20 @@ def _seconds(duration: Any) -> float:
 
 def other_nodes(session: Session) -> list[str]:
     """Return the full names of all nodes but the session's own and hidden ones."""
+    return sorted(_count_others(session))
+
+
+def _count_others(session: Session) -> Counter[str]:
     own = session.node.get_name()
-    return sorted({f'{space.rstrip("/")}/{name}'
+    return Counter(f'{space.rstrip("/")}/{name}'
                    for name, space in session.node.get_node_names_and_namespaces()
-                   if name != own and not name.startswith('_')})
+                   if name != own and not name.startswith('_'))
 
 
 def _ask_nodes(session: Session) -> tuple[tuple[NodeFacts, ...], list[NeedFacts]]:
     """Return every other node, and what those of this suite need."""
-    names = other_nodes(session)
+    counts = _count_others(session)
+    names = sorted(counts)
     times = _call(session, GetParameters, 'get_parameters', {
         name: GetParameters.Request(names=['use_sim_time']) for name in names})
     lists = _call(session, ListParameters, 'list_parameters', {
@@ -257,8 +262,8 @@ def _ask_nodes(session: Session) -> tuple[tuple[NodeFacts, ...], list[NeedFacts]
     values = _call(session, GetParameters, 'get_parameters', {
         name: GetParameters.Request(names=wanted) for name, wanted in ours.items() if wanted})
     nodes = tuple(NodeFacts(
-        name, times[name].values[0].bool_value if name in times and times[name].values else None)
-        for name in names)
+        name, times[name].values[0].bool_value if name in times and times[name].values else None,
+        counts[name]) for name in names)
     return nodes, [
         need_of(name, {key: parameter_value_to_python(value) for key, value in zip(
             ours[name], answer.values, strict=True)}) for name, answer in values.items()]

@@ -123,6 +123,7 @@ class NodeFacts:
 
     name: str  # full name
     use_sim_time: bool | None = None  # None: it does not tell
+    count: int = 1  # how many are called so
 
 
 @dataclass(frozen=True)
