@@ -7,6 +7,7 @@ image's pages to the kernel only to ask for them again. Both cost most of an ima
 """
 
 import ctypes
+import logging
 import os
 import sys
 
@@ -14,6 +15,8 @@ from perception_nodes.core.share import share_file
 
 SWITCH = 'PERCEPTION_NODES_TRANSPORT'
 PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+_SHARED_MEMORY = '/dev/shm'
+_SEGMENT_BYTES = 17 << 20  # what config/fastdds.xml asks for, and what Fast DDS adds
 
 # mallopt(3): serve images from a heap that keeps its pages
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -25,7 +28,9 @@ def tune() -> None:
     """
     Prepare this process for large messages.
 
-    A profile the user named in ``FASTRTPS_DEFAULT_PROFILES_FILE`` is kept.
+    A profile the user named in ``FASTRTPS_DEFAULT_PROFILES_FILE`` is kept. Where shared memory has
+    no room for a segment, Fast DDS keeps its own small one, which is said: a process that gets
+    none is not found by those that have one, and hears nothing.
 
     :raises ValueError: If the switch has another value than ``tuned`` or ``default``.
     """
@@ -34,10 +39,26 @@ def tune() -> None:
         raise ValueError(f"{SWITCH} is '{choice}'; it must be 'tuned' or 'default'")
     if choice == 'default':
         return
-    os.environ.setdefault(PROFILE, str(share_file('config/fastdds.xml')))
+    if PROFILE not in os.environ and _segment_fits():
+        os.environ[PROFILE] = str(share_file('config/fastdds.xml'))
     # a worker inside a network holds the GIL for whole intervals while callbacks wait
     sys.setswitchinterval(0.0005)
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):  # musl has none
         for option, value in _MALLOC_OPTIONS:
             libc.mallopt(option, value)
+
+
+def _segment_fits() -> bool:
+    try:
+        room = os.statvfs(_SHARED_MEMORY)
+    except OSError:  # another system; Fast DDS knows what it has
+        return True
+    free_bytes = room.f_bavail * room.f_frsize
+    if free_bytes >= _SEGMENT_BYTES:
+        return True
+    logging.getLogger(__name__).warning(
+        '%s has %d MB left, images need %d MB of it in every process: they come late or not at '
+        'all; start a container with --shm-size=1g, and see perception doctor',
+        _SHARED_MEMORY, free_bytes >> 20, _SEGMENT_BYTES >> 20)
+    return False
