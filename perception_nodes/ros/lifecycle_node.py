@@ -134,7 +134,8 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
             self.core = self.load()
         except Exception as error:  # whatever a vendor raises, the node can be configured again
             self._failure = f'cannot configure: {error or type(error).__name__}'
-            self.get_logger().error(self._failure)
+            if self.context.ok():  # else it is told to stop while it starts
+                self.get_logger().error(self._failure)
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._failure = ''
