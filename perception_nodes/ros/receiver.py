@@ -26,7 +26,8 @@ class Receiver:
     """
     Subscribes on behalf of a node; callbacks run one after the other in a thread of its own.
 
-    The thread lives as long as there are subscriptions.
+    The thread lives as long as there are subscriptions and ROS has not shut down; the process
+    waits for it.
     """
 
     def __init__(self, node: Node) -> None:
@@ -50,8 +51,10 @@ class Receiver:
         self._subscriptions += (subscription,)
         if self._thread is None:
             self._changed = GuardCondition(None, None, context=self._node.context)
+            # no daemon: where an interrupt comes while it starts, nobody else waits for its end,
+            # and Python would end it inside of ROS, which aborts the process
             self._thread = threading.Thread(
-                target=self._receive, name=f'{self._node.get_name()}-receiver', daemon=True)
+                target=self._receive, name=f'{self._node.get_name()}-receiver')
             self._thread.start()
         self._changed.trigger()
         return subscription

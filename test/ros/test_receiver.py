@@ -1,5 +1,7 @@
 """Reception in a thread of its own, over a real graph."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -113,6 +115,49 @@ def test_shutdown_ends_the_thread():
     thread.join(timeout=60.0)
     assert not thread.is_alive()
     node.destroy_node()
+
+
+_INTERRUPTED = """
+import atexit
+import threading
+from perception_nodes.ros.process import run
+from perception_nodes.ros.receiver import Receiver
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.subscription import SubscriptionEventCallbacks
+from std_msgs.msg import String
+
+def say(when):
+    print(when, [thread.name for thread in threading.enumerate()])
+
+class Interrupted(Node):
+    def start(self):
+        begin = threading.Thread.start
+
+        def interrupted(thread):
+            begin(thread)
+            raise KeyboardInterrupt
+
+        threading.Thread.start = interrupted
+        Receiver(self).subscribe(String, 'topic', print, qos_profile_sensor_data,
+                                 SubscriptionEventCallbacks())
+
+    def halt(self):
+        pass
+
+atexit.register(say, 'exit')  # which comes when other threads have ended, but for daemons
+run(lambda: [Interrupted('interrupted')], ['interrupted'])
+say('left')
+"""
+
+
+def test_an_interrupt_while_the_thread_begins_still_lets_the_process_end():
+    """Nobody else waits for the thread then; Python ended it inside of ROS, and so by abort()."""
+    done = subprocess.run(
+        [sys.executable, '-c', _INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "left ['MainThread', 'interrupted-receiver']", "exit ['MainThread']"]
 
 
 def test_messages_do_not_wake_the_executor(graph, receiver, monkeypatch):
