@@ -101,6 +101,12 @@ def test_what_a_node_publishes_is_not_what_it_waits_for():
     assert fix == f'start the node that publishes {IMAGE}'
 
 
+@pytest.mark.parametrize('name', ['/goal_pose', '/plan', '/track/region'])
+def test_what_somebody_may_send_is_not_missed(name):
+    bad = changed(topics={name: Topic(name, (), (Endpoint('/navigation', 'nav_msgs/msg/Path'),))})
+    assert [f.check for f in examine(bad)] == ['machine', 'machine']
+
+
 def test_nobody_is_there():
     (level, sentence, fix), = told(Snapshot(), 'graph')
     assert (level, sentence) == ('error', 'nobody else is on this graph')

@@ -42,7 +42,7 @@ STALE_BYTES = 64 << 20
 _PROFILE = 'export FASTRTPS_DEFAULT_PROFILES_FILE=.../config/fastdds.xml'
 # listened to for the case that somebody sends; clock and tf have checks of their own
 _OPTIONAL = ('clock', 'parameter_events', 'tf', 'tf_static', 'initialpose', 'goal_pose', 'cmd_vel',
-             'region', 'depth_camera_info')
+             'plan', 'region', 'depth_camera_info')
 
 
 def examine(snapshot: Snapshot) -> list[Finding]:
