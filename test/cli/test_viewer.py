@@ -15,7 +15,6 @@ import pytest
 
 aiohttp = pytest.importorskip('aiohttp')
 from perception_nodes.cli.viewer import server  # noqa: E402
-from perception_nodes.cli.viewer import server  # noqa: E402
 from perception_nodes.cli.viewer.server import listen, PageServer  # noqa: E402
 
 GREY = 128
@@ -344,14 +343,6 @@ def test_browser_that_talks_nonsense_is_let_go(page):
     for text in ('{', '[]', '{"want": 3}', '{"other": 1}', '{"want": [{}]}'):
         assert asyncio.run(talk(text)) == 1003
     source.wait_for(None)
-
-
-def test_a_page_that_cannot_be_served_is_an_error(monkeypatch, tmp_path):
-    """As in an installation without the page; it waited for ever."""
-    monkeypatch.setattr(server, 'PAGE', tmp_path / 'none')
-    with (listen('127.0.0.1', 0) as listener, pytest.raises(ValueError, match='none'),
-          PageServer(listener, FakeSource())):
-        pass
 
 
 def test_a_page_that_cannot_be_served_is_an_error(monkeypatch, tmp_path):
