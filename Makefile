@@ -18,8 +18,11 @@ export PERCEPTION_NODES_DATA
 .DELETE_ON_ERROR:
 .PHONY: help venv test test-unit test-slow test-graph test-numpy126 run-numpy126 lint demo webcam bench eval-voc50 eval-vision colcon docs clean bench-simulation bench-backends bench-map bench-grasp bench-navigation train-navigation-report bench-places bench-regions bench-enhancement soak
 
+.DEFAULT:
+	@echo "There is no target '$@'; 'make help' lists them." >&2; exit 2
+
 help: ## print this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 25
 
 venv: $(STAMP)-project ## set up the Python environment in .venv (VENV= for another folder)
 
