@@ -16,6 +16,7 @@ import yaml
 rclpy = pytest.importorskip('rclpy')
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
+from rclpy.time import Time  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
@@ -189,7 +190,7 @@ def cdr(message):
 
 
 def header(stamp_ns):
-    stamp = rclpy.time.Time(nanoseconds=stamp_ns).to_msg()
+    stamp = Time(nanoseconds=stamp_ns).to_msg()
     return Header(stamp=stamp, frame_id='camera')
 
 
@@ -310,6 +311,16 @@ class TestBag:
     def test_wrong_arguments(self, run, bag, words, sentence):
         _, said = run('play', bag, *words).finish(code=1)
         assert sentence.format(bag=bag) in said
+
+    def test_the_summary_counts_every_time_through(self, run, listen, bag):
+        images = listen(Image, IMAGE)
+        verb = run('play', bag, '--loop')
+        images.wait_for(21)  # twice through, each half a second of the recording
+        verb.interrupt()
+        shown, _ = verb.finish()
+        count, took_s = re.match(r'(\d+) message\(s\) published in ([\d.]+) s', shown).groups()
+        assert int(count) >= 21
+        assert float(took_s) >= 0.8
 
     @pytest.mark.parametrize('name', ['dining_room', 'tabletop'])
     def test_recorded_bags(self, run, data_dir, listen, name):
