@@ -202,7 +202,8 @@ def find_model(name: str, task: str = '', manifest: str = '') -> ModelEntry:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f'there are: {", ".join(known) or "none"}'
     kind = f'{task} model' if task else 'model'
-    raise ValueError(f"there is no {kind} '{name}' in the manifest; {hint}")
+    where = 'the manifest' if manifest else "the shipped manifest, and no 'manifest' is named"
+    raise ValueError(f"there is no {kind} '{name}' in {where}; {hint}")
 
 
 def camera_domain(declared: str, use_sim_time: bool) -> str:

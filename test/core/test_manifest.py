@@ -277,3 +277,13 @@ def test_weights_from_photos_are_accepted_everywhere():
     """They know more than a simulator shows."""
     for camera in ('real', 'simulation'):
         check_domain(find_model('coco_ssdlite_mobilenet_v2'), camera)
+
+
+def test_a_model_of_ones_own_needs_its_manifest(tmp_path):
+    with pytest.raises(ValueError, match=(
+            "no model 'signs' in the shipped manifest, and no 'manifest' is named; there are")):
+        find_model('signs')
+    mine = tmp_path / 'manifest.yaml'
+    mine.write_text('models: []')
+    with pytest.raises(ValueError, match="no model 'signs' in the manifest; there are"):
+        find_model('signs', manifest=str(mine))
