@@ -7,21 +7,12 @@ Ctrl-C ends the process at once; an interrupt inside an import would be a traceb
 
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 import os
 import signal
 from types import FrameType
 from typing import NoReturn
 
-_OTHERS = {'perception_container': 'perception_nodes.ros.container'}
 _ENDS = (signal.SIGINT, signal.SIGTERM)
-
-
-def __getattr__(name: str) -> 'partial[None]':
-    module = _OTHERS.get(name, f'perception_nodes.{name}')
-    if name not in _OTHERS and not (name.endswith('_node') and find_spec(module)):
-        raise AttributeError(f"there is no executable '{name}'")
-    return partial(_run, module)
 
 
 def _run(module: str) -> None:
@@ -34,3 +25,17 @@ def _run(module: str) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(0)  # an exception might be caught by what is being imported
+
+
+anonymisation_node = partial(_run, 'perception_nodes.anonymisation_node')
+classification_node = partial(_run, 'perception_nodes.classification_node')
+counting_node = partial(_run, 'perception_nodes.counting_node')
+description_node = partial(_run, 'perception_nodes.description_node')
+detection_node = partial(_run, 'perception_nodes.detection_node')
+grasp_node = partial(_run, 'perception_nodes.grasp_node')
+navigation_node = partial(_run, 'perception_nodes.navigation_node')
+obstacle_map_node = partial(_run, 'perception_nodes.obstacle_map_node')
+segmentation_node = partial(_run, 'perception_nodes.segmentation_node')
+simulation_node = partial(_run, 'perception_nodes.simulation_node')
+track_node = partial(_run, 'perception_nodes.track_node')
+perception_container = partial(_run, 'perception_nodes.ros.container')

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 import importlib
+from importlib.metadata import entry_points
 import os
 from pathlib import Path
 import re
@@ -98,7 +99,7 @@ def check_ros2(words):
         for argument in (word.split(':=')[0] for word in words if ':=' in word):
             assert argument in text, f'{name} has no argument {argument}'
     if words[0] == 'run':
-        assert name in (REPOSITORY / 'setup.py').read_text(), f'there is no executable {name}'
+        assert entry_points(group='console_scripts', name=name), f'there is no executable {name}'
 
 
 CHECKS = {'perception': check_perception, 'make': check_make, './run': check_make,
