@@ -1,6 +1,9 @@
-"""Shared memory for images is asked for where there is room for it."""
+"""Shared memory for images is asked for where there is room for it, and what hangs is removed."""
 
 import os
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 from perception_nodes.ros import transport
@@ -41,3 +44,48 @@ def test_a_profile_of_the_user_is_kept(left, monkeypatch, caplog):
     transport.tune()
     assert os.environ[transport.PROFILE] == '/mine.xml'
     assert not caplog.records
+
+
+def test_ports_left_half_made_are_removed(left, monkeypatch, tmp_path, caplog):
+    """Only the empty file of a port goes; one that is being made, a whole one and locks stay."""
+    left(64 << 20)
+    monkeypatch.setattr(transport, '_SHARED_MEMORY', str(tmp_path))
+    for name, content, age_s in (
+            ('fastrtps_port7411', '', 60), ('fastrtps_port7413', 'whole', 60),
+            ('fastrtps_port7413_el', '', 60), ('fastrtps_port7415', '', -3600),
+            ('fastrtps_0123456789abcdef_el', '', 60)):
+        (tmp_path / name).write_text(content)
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    transport.tune()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'fastrtps_0123456789abcdef_el', 'fastrtps_port7413', 'fastrtps_port7413_el',
+        'fastrtps_port7415']
+    assert 'fastrtps_port7411, which was left half made' in caplog.text
+    assert len(caplog.records) == 1
+
+
+# the port of a graph's first participant: RTPS 2.2, 9.6.1.1
+HALF_MADE = """
+import os
+from pathlib import Path
+from perception_nodes.cli.processes import use_private_graph
+from perception_nodes.ros.session import Session
+
+port = Path(f'/dev/shm/fastrtps_port{7411 + 250 * use_private_graph()}')
+port.unlink(missing_ok=True)
+port.touch()
+os.utime(port, (0, 0))
+with Session('starts'):
+    print('started')
+"""
+
+
+@pytest.mark.graph
+@pytest.mark.skipif(not os.access('/dev/shm', os.W_OK), reason='/dev/shm cannot be written to')
+def test_a_port_left_half_made_keeps_nobody_from_starting():
+    """Without the removal Fast DDS waits for it for ever."""
+    done = subprocess.run(
+        [sys.executable, '-c', HALF_MADE], capture_output=True, text=True, timeout=120,
+        env={**os.environ, transport.SWITCH: 'tuned'})
+    assert (done.returncode, done.stdout) == (0, 'started\n'), done.stderr
+    assert 'which was left half made' in done.stderr
