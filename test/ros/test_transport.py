@@ -11,8 +11,9 @@ import pytest
 
 
 @pytest.fixture
-def left(monkeypatch):
-    """Return a function that sets how many bytes /dev/shm has left."""
+def left(monkeypatch, tmp_path):
+    """Return a function that sets how many bytes a /dev/shm of the test's own has left."""
+    monkeypatch.setattr(transport, '_SHARED_MEMORY', str(tmp_path))
     monkeypatch.delenv(transport.PROFILE, raising=False)
     monkeypatch.delenv(transport.SWITCH, raising=False)
 
@@ -35,7 +36,7 @@ def test_no_segment_is_asked_for_where_none_fits(left, caplog):
     left(3 << 20)
     transport.tune()
     assert transport.PROFILE not in os.environ
-    assert '/dev/shm has 3 MB left, images need 17 MB' in caplog.text
+    assert 'has 3 MB left, images need 17 MB' in caplog.text
 
 
 def test_a_profile_of_the_user_is_kept(left, monkeypatch, caplog):
@@ -46,10 +47,9 @@ def test_a_profile_of_the_user_is_kept(left, monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_ports_left_half_made_are_removed(left, monkeypatch, tmp_path, caplog):
+def test_ports_left_half_made_are_removed(left, tmp_path, caplog):
     """Only the empty file of a port goes; one that is being made, a whole one and locks stay."""
     left(64 << 20)
-    monkeypatch.setattr(transport, '_SHARED_MEMORY', str(tmp_path))
     for name, content, age_s in (
             ('fastrtps_port7411', '', 60), ('fastrtps_port7413', 'whole', 60),
             ('fastrtps_port7413_el', '', 60), ('fastrtps_port7415', '', -3600),
