@@ -112,14 +112,20 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f'{importlib.metadata.version("perception_nodes")}\n'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_well_even_when_repeated(verb, number):
+def waiting(verb, word):
+    """Start the fake verb in a process of its own; return that once it waits."""
     script = ("import perception_nodes.cli.main as m, sys; m.VERBS['fake'] = ('fake_verb', ''); "
-              "sys.exit(m.main(['fake', 'wait']))")
+              f"sys.exit(m.main(['fake', '{word}']))")
     process = subprocess.Popen(
         [sys.executable, '-c', script], env={**os.environ, 'PYTHONPATH': str(verb)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'waiting\n'
+    return process
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_well_even_when_repeated(verb, number):
+    process = waiting(verb, 'wait')
     process.send_signal(number)
     time.sleep(0.2)
     process.send_signal(number)  # while the verb is closing its files
@@ -129,12 +135,7 @@ def test_interrupt_ends_well_even_when_repeated(verb, number):
 
 def test_interrupt_where_errors_are_ignored_ends_the_verb(verb):
     """As in a callback of numba while it compiles: ctypes swallows what is raised in it."""
-    script = ("import perception_nodes.cli.main as m, sys; m.VERBS['fake'] = ('fake_verb', ''); "
-              "sys.exit(m.main(['fake', 'callback']))")
-    process = subprocess.Popen(
-        [sys.executable, '-c', script], env={**os.environ, 'PYTHONPATH': str(verb)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == 'waiting\n'
+    process = waiting(verb, 'callback')
     process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=60)
     assert (process.returncode, shown, said) == (0, 'closed\n', '')
