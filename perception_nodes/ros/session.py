@@ -25,6 +25,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.validate_full_topic_name import validate_full_topic_name
 
@@ -86,6 +87,15 @@ class Session:
         the executor begins to wait for it, which ends the session with InvalidHandle.
         """
         self._executor.create_task(self.node.destroy_subscription, subscription)
+
+    def stop(self, timer: Timer) -> None:
+        """
+        End a timer of the node; its callback may still run once or twice.
+
+        This happens in the session's thread: cancelled from another one just before it is
+        called, it ends the session with RCLError.
+        """
+        self._executor.create_task(self.node.destroy_timer, timer)
 
     def topic(self, name: str) -> str:
         """

@@ -41,6 +41,15 @@ class TestSession:
                     session.unsubscribe(subscription)
             assert session.wait_for(lambda: not list(session.node.subscriptions), 60.0)
 
+    def test_timers_can_end_while_they_run_out(self):
+        """The executor never calls one that was cancelled meanwhile."""
+        with Session('test_stop') as session:
+            for _ in range(200):
+                timer = session.node.create_timer(1e-4, lambda: None)
+                time.sleep(2e-3)
+                session.stop(timer)
+            assert session.wait_for(lambda: not list(session.node.timers), 60.0)
+
     def test_an_error_in_a_callback_ends_the_program(self):
         def fail(message):
             raise ValueError('no words')

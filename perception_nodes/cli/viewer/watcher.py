@@ -53,6 +53,7 @@ class Watcher:
 
     def __init__(self, session: Session, topics: Sequence[str], rate_hz: float,
                  save_to: Path | None = None) -> None:
+        self._session = session
         self._node = session.node
         self._chosen = tuple(map(session.topic, topics))
         self._interval_s = 1.0 / rate_hz
@@ -81,7 +82,7 @@ class Watcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        self._timer.cancel()
+        self._session.stop(self._timer)
         self._closing.set()
         self._arrived.set()
         self._drawing.join()
