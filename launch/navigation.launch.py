@@ -2,14 +2,13 @@
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
-from perception_nodes.ros.launch_arguments import (
+from perception_nodes.ros.launch_files import (
     camera_presets,
     camera_topics,
-    misspelled,
     parameter_files,
+    warn_of_misspelled,
 )
 
 NODES = ('obstacle_map', 'navigation')
@@ -20,9 +19,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    declared = generate_launch_description().get_launch_arguments()
-    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
-        get_logger('perception_nodes').warning(sentence)
+    warn_of_misspelled(context, generate_launch_description())
     sensor = value('sensor')
     wanted = ['navigation'] if sensor == 'lidar' else list(NODES)
     remappings = [*camera_topics(value('camera')).items(),

@@ -2,24 +2,16 @@
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
-from perception_nodes.ros.launch_arguments import (
+from perception_nodes.ros.launch_files import (
+    BETWEEN_NODES,
     camera_presets,
     camera_topics,
-    misspelled,
+    NODES,
     parameter_files,
+    warn_of_misspelled,
 )
-
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
-         'description', 'anonymisation', 'track', 'navigation')
-BETWEEN_NODES = [('detections', 'detection/detections'),  # boxes to classify, or to count
-                 ('detections_3d', 'detection/detections_3d'),
-                 ('counting:label_info', 'detection/label_info'),
-                 ('description:label_info', 'detection/label_info'),
-                 ('mask', 'segmentation/mask'),  # what the obstacles of the map are
-                 ('label_info', 'segmentation/label_info')]
 
 
 def start_nodes(context: LaunchContext) -> list[Node]:
@@ -27,9 +19,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    declared = generate_launch_description().get_launch_arguments()
-    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
-        get_logger('perception_nodes').warning(sentence)
+    warn_of_misspelled(context, generate_launch_description())
     files = parameter_files(['perception'], value('params_file'))
     wanted = [name for name in NODES if value(name) == 'true']
     shared = {'package': 'perception_nodes', 'output': 'screen',

@@ -2,13 +2,16 @@
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from perception_nodes.ros.launch_arguments import misspelled, parameter_files
+from perception_nodes.ros.launch_files import (
+    BETWEEN_NODES,
+    camera_topics,
+    NODES,
+    parameter_files,
+    warn_of_misspelled,
+)
 
-NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
-         'description', 'anonymisation', 'track', 'navigation')
 # the others need a table, or weights that are fetched first
 READY = ('detection', 'segmentation', 'obstacle_map')
 
@@ -18,25 +21,15 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    declared = generate_launch_description().get_launch_arguments()
-    for sentence in misspelled(context.launch_configurations, [a.name for a in declared]):
-        get_logger('perception_nodes').warning(sentence)
+    warn_of_misspelled(context, generate_launch_description())
     files = parameter_files(['perception', 'simulation'], value('params_file'))
     wanted = ['simulation', *(name for name in NODES if value(name) == 'true')]
     scene = ['-p', f'simulation:world:={value("world")}',
              '-p', f'simulation:seed:={value("seed")}']
-    remappings = [('image', '/camera/color/image_raw'),
-                  ('depth', '/camera/aligned_depth_to_color/image_raw'),
-                  ('camera_info', '/camera/color/camera_info'),
-                  ('detections', 'detection/detections'),
-                  ('detections_3d', 'detection/detections_3d'),
-                  ('counting:label_info', 'detection/label_info'),
-                  ('description:label_info', 'detection/label_info'),
-                  ('mask', 'segmentation/mask'),
-                  ('label_info', 'segmentation/label_info')]
     return [Node(
         package='perception_nodes', executable='perception_container',
-        name='perception_container', output='screen', remappings=remappings,
+        name='perception_container', output='screen',
+        remappings=[*camera_topics('/camera').items(), *BETWEEN_NODES],
         ros_arguments=scene, parameters=[*files, {'nodes': wanted, 'use_sim_time': True}])]
 
 

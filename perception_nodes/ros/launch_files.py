@@ -1,11 +1,21 @@
-"""What the launch files make of their arguments: cameras, parameter files, misspelled names."""
+"""What the launch files share: the nodes and their wiring, and what they make of arguments."""
 
 from collections.abc import Iterable
 import difflib
 from pathlib import Path
+from typing import Any
 
 from perception_nodes.core.share import share_file, share_folder
 import yaml
+
+NODES = ('detection', 'segmentation', 'obstacle_map', 'classification', 'grasp', 'counting',
+         'description', 'anonymisation', 'track', 'navigation')
+BETWEEN_NODES = (('detections', 'detection/detections'),  # boxes to classify, or to count
+                 ('detections_3d', 'detection/detections_3d'),
+                 ('counting:label_info', 'detection/label_info'),
+                 ('description:label_info', 'detection/label_info'),
+                 ('mask', 'segmentation/mask'),  # what the obstacles of the map are
+                 ('label_info', 'segmentation/label_info'))
 
 
 def camera_topics(camera: str) -> dict[str, str]:
@@ -45,6 +55,19 @@ def parameter_files(shipped: Iterable[str], params_file: str) -> list[str]:
         raise ValueError(f'params_file:={params_file}: there is no such file')
     files = [str(share_file(f'config/{name}.yaml')) for name in shipped]
     return [*files, params_file] if params_file else files
+
+
+def warn_of_misspelled(context: Any, description: Any) -> None:
+    """
+    Log a sentence for each argument that launch passes over though it is nearly a known one.
+
+    :param context: The ``LaunchContext`` of the launch file, with the arguments given.
+    :param description: Its ``LaunchDescription``, which declares those there are.
+    """
+    from launch.logging import get_logger  # this module is read without launch, too
+    declared = [argument.name for argument in description.get_launch_arguments()]
+    for sentence in misspelled(context.launch_configurations, declared):
+        get_logger('perception_nodes').warning(sentence)
 
 
 def misspelled(given: Iterable[str], declared: Iterable[str]) -> list[str]:

@@ -1,14 +1,22 @@
-"""What launch files make of their arguments, without launch."""
+"""What launch files share, without launch."""
 
 from pathlib import Path
 
-from perception_nodes.ros.launch_arguments import (
+from perception_nodes.core.share import share_file
+from perception_nodes.ros.launch_files import (
     camera_presets,
     camera_topics,
     misspelled,
+    NODES,
     parameter_files,
 )
 import pytest
+
+PACKAGE = Path(share_file('package.xml')).parent / 'perception_nodes'
+
+
+def test_every_node_that_can_be_switched_on_exists():
+    assert all((PACKAGE / f'{name}_node.py').is_file() for name in NODES)
 
 
 @pytest.mark.parametrize('camera', ['/front', '/front/'])
