@@ -13,7 +13,13 @@ import shlex
 import signal
 
 import cv2
-from perception_nodes.cli.arguments import count, image_size, not_negative, whole_number
+from perception_nodes.cli.arguments import (
+    count,
+    image_size,
+    not_negative,
+    result_folder,
+    whole_number,
+)
 from perception_nodes.cli.progress import progress
 from perception_nodes.sim.dataset import (
     begin,
@@ -29,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument('root', type=Path, metavar='FOLDER',
+    parser.add_argument('root', type=result_folder, metavar='FOLDER',
                         help='where it is written; an unfinished data set is continued')
     for split, frames in (('train', 2400), ('val', 300), ('test', 300)):
         parser.add_argument(f'--{split}', type=whole_number, default=frames, metavar='FRAMES',

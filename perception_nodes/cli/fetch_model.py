@@ -13,6 +13,7 @@ import fcntl
 from http.client import HTTPException
 from io import BufferedRandom
 import logging
+import os
 from pathlib import Path
 import shutil
 import socket
@@ -104,6 +105,10 @@ def _only_one(part: Path) -> Iterator[BufferedRandom]:
             raise BlockingIOError(
                 f'{part} is being written by another perception fetch-model; wait for its end'
             ) from error
+        if not part.exists() or not os.path.samestat(
+                part.stat(), os.fstat(file.fileno())):  # it was put in place meanwhile
+            raise BlockingIOError(
+                f'{part} was written by another perception fetch-model until now; run this again')
         yield file
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from perception_nodes.backends.preprocess import network_input
 from perception_nodes.backends.registry import load_model
+from perception_nodes.cli.arguments import result_folder
 from perception_nodes.cli.parameters import add_flags, from_flags
 from perception_nodes.core.detection import DetectionParams, ObjectDetector
 from perception_nodes.core.manifest import find_model, ModelInput
@@ -39,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what the training takes."""
     parser.add_argument('dataset', type=Path, help='folder that `perception dataset` has written')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER',
+        '--out', type=result_folder, required=True, metavar='FOLDER',
         help='where checkpoints, curves, networks and manifest.yaml go; an interrupted training '
         'there goes on')
     parser.add_argument(

@@ -7,12 +7,11 @@ What needs the graph is imported once the arguments are right.
 import argparse
 import logging
 import os
-from pathlib import Path
 import socket
 import threading
 from typing import TYPE_CHECKING
 
-from perception_nodes.cli.arguments import positive
+from perception_nodes.cli.arguments import positive, result_folder
 from perception_nodes.cli.viewer.server import listen, PageServer
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rate', type=positive, default=RATE_HZ, metavar='R',
         help='show at most R pictures per second and topic (default: %(default)g)')
     parser.add_argument(
-        '--save', type=Path, metavar='DIR',
+        '--save', type=result_folder, metavar='DIR',
         help='write every picture shown to DIR/TOPIC/STAMP_NS.jpg, also without a browser')
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 import json
 import math
-import os
 from pathlib import Path
 import shutil
 from typing import Any
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.types import CameraIntrinsics
+from perception_nodes.core.whole_file import draft_of, whole_file
 from perception_nodes.sim import sensors
 from perception_nodes.sim.classes import CLASS_NAMES, FIRST_OBJECT
 from perception_nodes.sim.families import families
@@ -124,7 +124,7 @@ def begin(root: Path, plan: DatasetPlan, command: str) -> list[SceneTask]:
         if found.get('complete'):
             shutil.rmtree(root / 'records', ignore_errors=True)  # it ended while deleting them
             return []
-    elif root.exists() and {path.name for path in root.iterdir()} - {_draft(file).name}:
+    elif root.exists() and {path.name for path in root.iterdir()} - {draft_of(file).name}:
         raise ValueError(f'{root} is not empty and holds no data set; give another folder')
     root.mkdir(parents=True, exist_ok=True)
     _write_whole(file, said)  # first, so that a folder begun and left at once is known again
@@ -356,10 +356,5 @@ def _write_whole(file: Path, content: Any) -> None:
 
 def _write_text(file: Path, text: str) -> None:
     """Write a file that is either there whole or not there."""
-    draft = _draft(file)
-    draft.write_text(text)
-    os.replace(draft, file)
-
-
-def _draft(file: Path) -> Path:
-    return file.with_name(f'.{file.name}.part')
+    with whole_file(file) as draft:
+        draft.write_text(text)

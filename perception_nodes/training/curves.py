@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from perception_nodes.core.whole_file import whole_file
 
 
 class Curves:
@@ -30,9 +31,8 @@ class Curves:
         # the last line may be cut off, but then its epoch is trained again
         rows = [json.loads(line) for line in lines if line.endswith('}')]
         self._rows = [row for row in rows if row['epoch'] <= epoch]
-        draft = self._file.with_name(f'.{self._file.name}.part')
-        draft.write_text(''.join(f'{json.dumps(row)}\n' for row in self._rows))
-        os.replace(draft, self._file)
+        with whole_file(self._file) as draft:
+            draft.write_text(''.join(f'{json.dumps(row)}\n' for row in self._rows))
 
     def add(self, row: Mapping[str, float]) -> None:
         """Write one epoch's numbers, and draw all of them anew."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 import hashlib
 import logging
-import os
 from pathlib import Path
 import platform
 import shlex
@@ -15,6 +14,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 from perception_nodes.core.manifest import ModelInput, read_manifest
+from perception_nodes.core.whole_file import whole_file
 from perception_nodes.evaluation.results import commit
 from perception_nodes.training.onnx_graph import simplify
 import torch
@@ -57,9 +57,8 @@ def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Pa
     :param output: Name of its output.
     :raises ValueError: If the file does not compute what the network does.
     """
-    draft = file.with_name(f'.{file.name}.part')
     image = torch.zeros(1, 3, size[1], size[0])
-    try:
+    with whole_file(file) as draft:
         with warnings.catch_warnings():  # that sizes become constants is what is wanted
             warnings.simplefilter('ignore')
             torch.onnx.export(
@@ -67,9 +66,6 @@ def export_onnx(network: nn.Module, size: tuple[int, int], output: str, file: Pa
                 input_names=['image'], output_names=[output])
         _check_answers(network, draft, size)
         simplify(draft)
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def onnx_difference(network: nn.Module, file: Path, images: npt.NDArray[np.float32]) -> float:
@@ -97,9 +93,8 @@ def export_safetensors(network: nn.Module, file: Path) -> None:
 
     state = {name: value.detach().cpu().contiguous()
              for name, value in network.state_dict().items()}
-    draft = file.with_name(f'.{file.name}.part')
-    save_file(state, str(draft))
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        save_file(state, str(draft))
 
 
 def _check_answers(network: nn.Module, file: Path, size: tuple[int, int]) -> None:
@@ -160,11 +155,10 @@ def publish(trained: Trained, file: Path) -> None:
         read_manifest(manifest)
         found = yaml.safe_load(manifest.read_text(encoding='utf-8'))['models']
         entries = [*(other for other in found if other['name'] != trained.name), entry]
-    draft = manifest.with_name(f'.{manifest.name}.part')
-    draft.write_text(yaml.safe_dump({'models': entries}, sort_keys=False, width=99),
-                     encoding='utf-8')
-    read_manifest(draft)
-    os.replace(draft, manifest)
+    with whole_file(manifest) as draft:
+        draft.write_text(yaml.safe_dump({'models': entries}, sort_keys=False, width=99),
+                         encoding='utf-8')
+        read_manifest(draft)
     file.with_suffix('.md').write_text(_card(trained, entry), encoding='utf-8')
     log.info("model '%s' is in %s", trained.name, manifest)
 

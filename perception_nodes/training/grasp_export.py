@@ -1,12 +1,12 @@
 """Grasp networks as ONNX files: several inputs, any number of examples at once."""
 
 from collections.abc import Mapping, Sequence
-import os
 from pathlib import Path
 import warnings
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.whole_file import whole_file
 import torch
 from torch import nn
 
@@ -32,26 +32,25 @@ def export_batched(
     """
     network = network.eval().cpu()
     tensors = tuple(torch.from_numpy(values) for values in inputs.values())
-    draft = file.with_name(f'.{file.name}.part')
-    with warnings.catch_warnings():  # that sizes other than the batch become constants is wanted
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            network, tensors, str(draft), dynamo=False, opset_version=_OPSET,
-            input_names=list(inputs), output_names=list(outputs),
-            dynamic_axes={
-                name: {0: f'{name}_count', **dict(zip(free, _SIZES, strict=False))}
-                for name in (*inputs, *outputs)})
-    with torch.inference_mode():
-        ours = network(*tensors)
-    ours = [part.numpy() for part in (ours if isinstance(ours, tuple) else (ours,))]
-    theirs = _answers(draft, inputs)
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
-    scale = max(1.0, *(float(np.abs(a).max()) for a in ours))
-    if not worst <= _LARGEST_DIFFERENCE * scale:
-        raise ValueError(
-            f'the ONNX file answers {worst:.2g} otherwise than the network, whose answers reach '
-            f'{scale:.2g}; it must not be used: report this as a bug')
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        with warnings.catch_warnings():  # sizes other than the batch become constants
+            warnings.simplefilter('ignore')
+            torch.onnx.export(
+                network, tensors, str(draft), dynamo=False, opset_version=_OPSET,
+                input_names=list(inputs), output_names=list(outputs),
+                dynamic_axes={
+                    name: {0: f'{name}_count', **dict(zip(free, _SIZES, strict=False))}
+                    for name in (*inputs, *outputs)})
+        with torch.inference_mode():
+            ours = network(*tensors)
+        ours = [part.numpy() for part in (ours if isinstance(ours, tuple) else (ours,))]
+        theirs = _answers(draft, inputs)
+        worst = max(float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
+        scale = max(1.0, *(float(np.abs(a).max()) for a in ours))
+        if not worst <= _LARGEST_DIFFERENCE * scale:
+            raise ValueError(
+                f'the ONNX file answers {worst:.2g} otherwise than the network, whose answers '
+                f'reach {scale:.2g}; it must not be used: report this as a bug')
     return worst
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from perception_nodes.core.grasping import (
 from perception_nodes.core.height_map import NoSupportError
 from perception_nodes.core.protocols import GraspScorer
 from perception_nodes.core.types import CameraIntrinsics, RgbdFrame
+from perception_nodes.core.whole_file import whole_file
 from perception_nodes.evaluation.grasp_clutter import (
     CAMERA,
     look,
@@ -202,15 +202,13 @@ def _file(folder: Path, seed: int, view: int) -> Path:
 def _write(file: Path, view: LabelledView) -> None:
     """Write a file that is either there whole or not there."""
     camera = view.intrinsics
-    draft = file.with_suffix('.part')
-    with draft.open('wb') as stream:
+    with whole_file(file) as draft, draft.open('wb') as stream:
         np.savez_compressed(
             stream, depth_m=view.depth_m,
             intrinsics=np.array([camera.fx, camera.fy, camera.cx, camera.cy]),
             map_from_camera=view.map_from_camera, support_height_m=view.support_height_m,
             map_from_grasp=view.map_from_grasp, opening_m=view.opening_m, success=view.success,
             family=view.family, scene=view.scene)
-    os.replace(draft, file)
 
 
 def _read(file: Path) -> LabelledView:

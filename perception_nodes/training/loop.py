@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 import json
 import logging
 import math
-import os
 from pathlib import Path
 import time
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.torch_runtime import choose_device
 from perception_nodes.core.params import param, Params
+from perception_nodes.core.whole_file import whole_file
 from perception_nodes.training.curves import Curves
 import torch
 from torch import nn
@@ -326,9 +326,8 @@ def _settings(params: LoopParams, said: Mapping[str, Any]) -> str:
 
 def save_whole(file: Path, state: Mapping[str, Any]) -> None:
     """Write a file that is either there whole or not there."""
-    draft = file.with_name(f'.{file.name}.part')
-    torch.save(dict(state), draft)
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        torch.save(dict(state), draft)
 
 
 def load_whole(file: Path) -> dict[str, Any]:

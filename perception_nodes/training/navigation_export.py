@@ -1,6 +1,5 @@
 """Trained navigation policies as files that nodes load by name."""
 
-import os
 from pathlib import Path
 import warnings
 
@@ -13,6 +12,7 @@ from perception_nodes.backends.onnxruntime_navigation import (
     OUTPUTS,
     PolicyFacts,
 )
+from perception_nodes.core.whole_file import whole_file
 from perception_nodes.training.onnx_graph import halve_weights
 import torch
 
@@ -39,24 +39,23 @@ def export_policy(network: NavigationNetwork, period_ms: float, file: Path) -> f
             weights.copy_(weights.half())
     facts = PolicyFacts(
         network.sectors, network.reach_m, period_ms, network.innate, network.memory)
-    draft = file.with_name(f'.{file.name}.part')
     example = (torch.zeros(1, network.input_size), torch.zeros(1, network.memory))
-    with warnings.catch_warnings():  # that sizes become constants is what is wanted
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            network, example, str(draft), dynamo=False, opset_version=_OPSET,
-            input_names=list(INPUTS), output_names=list(OUTPUTS))
-    model = onnx.load(str(draft))
-    halve_weights(model)
-    onnx.helper.set_model_props(model, {METADATA: facts.json()})
-    onnx.checker.check_model(model)
-    onnx.save(model, str(draft))
-    difference = policy_difference(network, draft)
-    if not difference <= _LARGEST_DIFFERENCE:
-        raise ValueError(
-            f'the exported file decides otherwise than the network, by up to {difference:.2g}; '
-            'it must not be used: report this as a bug')
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        with warnings.catch_warnings():  # that sizes become constants is what is wanted
+            warnings.simplefilter('ignore')
+            torch.onnx.export(
+                network, example, str(draft), dynamo=False, opset_version=_OPSET,
+                input_names=list(INPUTS), output_names=list(OUTPUTS))
+        model = onnx.load(str(draft))
+        halve_weights(model)
+        onnx.helper.set_model_props(model, {METADATA: facts.json()})
+        onnx.checker.check_model(model)
+        onnx.save(model, str(draft))
+        difference = policy_difference(network, draft)
+        if not difference <= _LARGEST_DIFFERENCE:
+            raise ValueError(
+                'the exported file decides otherwise than the network, by up to '
+                f'{difference:.2g}; it must not be used: report this as a bug')
     return difference
 
 

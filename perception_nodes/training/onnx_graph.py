@@ -1,11 +1,11 @@
 """ONNX graphs as runtimes like them: constants computed, half the size, the same answers."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from perception_nodes.core.whole_file import whole_file
 
 _LEAST_VALUES = 64  # small tensors hold strides and limits that must stay exact
 # they would mix weights of 16 bits with others, which 16 bits no longer hold
@@ -26,9 +26,8 @@ def simplify(file: Path) -> None:
     fold_padding(model)
     halve_weights(model)
     onnx.checker.check_model(model)
-    draft = file.with_name(f'.{file.name}.part')
-    onnx.save(model, str(draft))
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        onnx.save(model, str(draft))
 
 
 def fold_padding(model: Any) -> None:

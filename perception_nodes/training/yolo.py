@@ -7,11 +7,11 @@ would fetch a font.
 """
 
 from collections.abc import Mapping
-import os
 from pathlib import Path
 import shutil
 
 from perception_nodes.backends.ultralytics_backend import import_tasks
+from perception_nodes.core.whole_file import whole_file
 from perception_nodes.evaluation.datasets import DetectionDataset
 import yaml
 
@@ -45,9 +45,8 @@ def train_yolo(
         'name': 'ultralytics', 'exist_ok': True, 'plots': False, 'amp': False, 'workers': 0,
         'pretrained': False, 'verbose': False})
     trainer.train()
-    draft = file.with_name(f'.{file.name}.part')
-    shutil.copyfile(trainer.best, draft)
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        shutil.copyfile(trainer.best, draft)
 
 
 def _data_file(train: DetectionDataset, val: DetectionDataset, out: Path) -> Path:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from perception_nodes.cli import dataset
 from perception_nodes.cli.main import main
+from perception_nodes.core.whole_file import draft_of
 from perception_nodes.evaluation.datasets import read_coco
 from perception_nodes.sim import dataset as sim_dataset
 from perception_nodes.sim.families import HELD_OUT_FAMILIES
@@ -129,20 +130,25 @@ def test_interrupted_and_continued_it_is_the_same(made, tmp_path, monkeypatch, c
     assert 'is complete: 9 frames' in caplog.text
 
 
-@pytest.mark.parametrize('reached', ['a draft', 'the folders'])
-def test_interrupted_while_it_begins(made, tmp_path, monkeypatch, reached):
+def test_interrupted_while_it_begins(made, tmp_path, monkeypatch):
     """However early a Ctrl-C comes, the same command goes on in that folder."""
     folder = tmp_path / 'begun'
 
     def interrupted(*_):
         raise KeyboardInterrupt
     with monkeypatch.context() as patched:
-        if reached == 'a draft':
-            patched.setattr(sim_dataset.os, 'replace', interrupted)
-        else:
-            patched.setattr(sim_dataset, '_record', interrupted)
+        patched.setattr(sim_dataset, '_record', interrupted)
         assert make(folder) == 0
         assert list(folder.iterdir())
+    assert make(folder) == 0
+    assert contents(folder) == contents(made)
+
+
+def test_killed_while_it_begins(made, tmp_path):
+    """A half-written description is no reason to refuse the folder."""
+    folder = tmp_path / 'begun'
+    folder.mkdir()
+    draft_of(folder / 'dataset.json').write_text('{"command": "per')
     assert make(folder) == 0
     assert contents(folder) == contents(made)
 

@@ -279,6 +279,26 @@ def test_two_at_once_do_not_write_one_file(server, folder, fetch):
     assert 'is being written by another perception fetch-model' in done.said
 
 
+def test_two_one_after_the_other_do_not_write_what_is_in_place(
+    server, folder, fetch, monkeypatch
+):
+    """Between opening the file and locking it the other one has finished."""
+    folder.mkdir(parents=True)
+    part = folder / 'weights.pth.part'
+    part.write_bytes(b'whole')
+    lock = fcntl.flock
+
+    def after_the_other(file, operation):
+        part.rename(folder / 'weights.pth')
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', after_the_other)
+    done = fetch(f'{server.url}/weights.pth')
+    assert done.code == 1
+    assert 'was written by another perception fetch-model until now' in done.said
+    assert (folder / 'weights.pth').read_bytes() == b'whole'
+
+
 def test_unknown_names_and_models_without_url(fetch):
     """Sentences with what there is."""
     done = fetch('http://127.0.0.1:9/w.pth', words=('min',))
