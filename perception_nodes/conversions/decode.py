@@ -5,6 +5,7 @@ Only attributes are read, so the messages of a bag reader serve as well as those
 and this module needs no ROS. Errors are sentences; the caller knows the topic.
 """
 
+from dataclasses import replace
 import math
 from typing import Any, Literal
 
@@ -316,19 +317,30 @@ def intrinsics_from_msg(msg: Any, rectified: bool = False) -> CameraIntrinsics:
 
     :param rectified: Whether they are for the rectified image (P, no distortion) or for the raw
         one (K and D).
+    :return: Those of the image as it is sent: a region of interest and binning are applied, as
+        ``image_geometry`` does.
     :raises ValueError: If the size or a focal length is zero, or the distortion model unknown.
     """
     width, height = int(msg.width), int(msg.height)
     if rectified:
         p = [float(x) for x in msg.p]
-        return CameraIntrinsics(width, height, p[0], p[5], p[2], p[6])
+        return _as_sent(CameraIntrinsics(width, height, p[0], p[5], p[2], p[6]), msg)
     distortion = tuple(float(x) for x in msg.d) if any(msg.d) else ()
     if distortion and msg.distortion_model not in ('plumb_bob', 'rational_polynomial'):
         raise ValueError(
             f"camera_info has distortion model '{msg.distortion_model}'; supported are "
             'plumb_bob and rational_polynomial: rectify the image first')
     k = [float(x) for x in msg.k]
-    return CameraIntrinsics(width, height, k[0], k[4], k[2], k[5], distortion)
+    return _as_sent(CameraIntrinsics(width, height, k[0], k[4], k[2], k[5], distortion), msg)
+
+
+def _as_sent(full: CameraIntrinsics, msg: Any) -> CameraIntrinsics:
+    roi = msg.roi  # in pixels before binning; a size of 0 is the whole image
+    x, y = max(1, int(msg.binning_x)), max(1, int(msg.binning_y))
+    return replace(
+        full, width=(int(roi.width) or full.width) // x, fx=full.fx / x,
+        cx=(full.cx - int(roi.x_offset)) / x, height=(int(roi.height) or full.height) // y,
+        fy=full.fy / y, cy=(full.cy - int(roi.y_offset)) / y)
 
 
 def _rgb_through_cv_bridge(msg: Any) -> npt.NDArray[np.uint8]:

@@ -118,10 +118,15 @@ def test_colour_is_no_depth():
         depth_m_from_msg(image(RGB, 'rgb8'))
 
 
+def region(x_offset, y_offset, width, height):
+    return SimpleNamespace(x_offset=x_offset, y_offset=y_offset, width=width, height=height)
+
+
 def camera_info(**changes):
     """Build the camera_info of a 640x480 camera."""
     values = {'width': 640, 'height': 480, 'distortion_model': 'plumb_bob',
-              'd': [0.0] * 5, 'k': [500.0, 0, 320, 0, 501.0, 240, 0, 0, 1]}
+              'd': [0.0] * 5, 'k': [500.0, 0, 320, 0, 501.0, 240, 0, 0, 1],
+              'binning_x': 0, 'binning_y': 0, 'roi': region(0, 0, 0, 0)}
     return SimpleNamespace(**values | changes)
 
 
@@ -142,6 +147,21 @@ def test_unusable_camera_info_is_explained(changes, sentence):
     """An unfilled or exotic camera_info is no camera."""
     with pytest.raises(ValueError, match=sentence):
         intrinsics_from_msg(camera_info(**changes))
+
+
+@pytest.mark.parametrize(('changes', 'size', 'k'), [
+    ({'binning_x': 2, 'binning_y': 3}, (320, 160), (250, 167, 160, 80)),
+    ({'roi': region(100, 40, 400, 301)}, (400, 301), (500, 501, 220, 200)),
+    ({'roi': region(100, 40, 400, 301), 'binning_x': 2, 'binning_y': 1},
+     (200, 301), (250, 501, 110, 200)),
+    ({'roi': region(0, 0, 640, 480), 'binning_x': 1}, (640, 480), (500, 501, 320, 240))])
+@pytest.mark.parametrize('rectified', [False, True])
+def test_a_region_and_binning_change_the_camera(changes, size, k, rectified):
+    """As sensor_msgs/CameraInfo says: the region in full pixels, then binning."""
+    p = [500.0, 0, 320, 0, 0, 501.0, 240, 0, 0, 0, 1, 0]
+    camera = intrinsics_from_msg(camera_info(**changes, p=p), rectified)
+    assert (camera.width, camera.height) == size
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == k
 
 
 def test_stamp_is_nanoseconds():

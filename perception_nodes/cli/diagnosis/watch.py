@@ -92,12 +92,12 @@ def image_facts(msg: Any, *, is_compressed: bool, is_depth: bool) -> ImageFacts:
 
 def camera_facts(msg: Any, topic: str) -> CameraFacts:
     """Look at one camera_info."""
-    problem = ''
+    frame_id = str(msg.header.frame_id)
     try:
-        intrinsics_from_msg(msg, is_rectified(topic))
+        camera = intrinsics_from_msg(msg, is_rectified(topic))
     except ValueError as error:
-        problem = str(error)
-    return CameraFacts(int(msg.width), int(msg.height), str(msg.header.frame_id), problem)
+        return CameraFacts(int(msg.width), int(msg.height), frame_id, str(error))
+    return CameraFacts(camera.width, camera.height, frame_id)
 
 
 class ClockWatch:
