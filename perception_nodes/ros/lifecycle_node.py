@@ -1,6 +1,7 @@
 """The life of a node of the suite, written once: configure, activate, report, and back again."""
 
 from collections.abc import Callable, Iterator, Mapping
+import threading
 from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,6 +27,7 @@ Report = tuple[str, Verdict, Mapping[str, str]]  # input, how it is, its figures
 
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SAID_AFTER_S = 3.0
 
 
 class ManagedNode(LifecycleNode, Generic[P, C]):
@@ -129,6 +131,10 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load everything, or say why not and stay unconfigured."""
+        still = threading.Timer(_SAID_AFTER_S, self.get_logger().info, [
+            'still configuring: the first start on a machine compiles kernels, and keeps them; '
+            'large models take their time'])
+        still.start()
         try:
             self.read_parameters()
             self.core = self.load()
@@ -138,6 +144,8 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
                 self.get_logger().error(self._failure)
             self._release()
             return TransitionCallbackReturn.FAILURE
+        finally:
+            still.cancel()
         self._failure = ''
         return super().on_configure(state)
 

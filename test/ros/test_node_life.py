@@ -7,7 +7,9 @@ import numpy as np
 from perception_nodes.conversions.encode import header_to_msg, image_to_msg
 from perception_nodes.core.health import Verdict
 from perception_nodes.detection_node import DetectionNode
+from perception_nodes.ros import lifecycle_node
 import pytest
+from rcl_interfaces.msg import Log
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -47,6 +49,19 @@ def test_cleanup_frees_the_model(graph, node):
         assert network() is None
         graph.node.destroy_publisher(publisher)
         found.clear()
+
+
+def test_a_configure_that_takes_long_says_that_it_goes_on(graph, node, monkeypatch):
+    monkeypatch.setattr(lifecycle_node, '_SAID_AFTER_S', 0.1)
+    said = graph.collect(Log, '/rosout')
+    load = node.load
+
+    def take_long():
+        graph.wait_for(lambda: [log for log in said if 'still configuring' in log.msg], 'a word')
+        return load()
+
+    monkeypatch.setattr(node, 'load', take_long)
+    assert node.trigger_configure() == SUCCESS
 
 
 def test_a_failed_configure_holds_nothing_and_can_be_repeated(node):
