@@ -83,6 +83,13 @@ def test_safetensors_hold_every_tensor(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['a.safetensors']
 
 
+def test_others_may_read_safetensors_where_they_may_read_files(tmp_path):
+    pytest.importorskip('safetensors')
+    (tmp_path / 'plain').touch()
+    export.export_safetensors(nn.Linear(2, 3), tmp_path / 'a.safetensors')
+    assert (tmp_path / 'a.safetensors').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
 def test_entries_are_added_and_replaced(tmp_path):
     file = tmp_path / 'weights.onnx'
     file.write_bytes(b'one')
