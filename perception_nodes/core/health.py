@@ -38,6 +38,7 @@ class NodeHealth:
         self._failed = 0
         self._dropped: Counter[str] = Counter()
         self._last_drop = ''
+        self._received_at = -float('inf')
         self._last_failure = ''
         self._failed_at = -float('inf')
         self._idle_since = time.monotonic()
@@ -48,6 +49,7 @@ class NodeHealth:
         """Count an image that arrived."""
         with self._lock:
             self._received += 1
+            self._received_at = time.monotonic()
 
     def completed(self) -> None:
         """Note that a frame has all it needs."""
@@ -80,9 +82,10 @@ class NodeHealth:
             return time.monotonic() - self._idle_since
 
     def last_drop(self) -> str:
-        """Return the reason of the latest drop; empty when there was none."""
+        """Return the reason of the latest drop; empty when nothing comes that could be dropped."""
         with self._lock:
-            return self._last_drop
+            silent = time.monotonic() - self._received_at >= STALE_AFTER_S
+            return '' if silent else self._last_drop
 
     def recent_failure(self) -> str:
         """Return why a frame failed in the last few seconds; empty when none did."""

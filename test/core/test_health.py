@@ -57,3 +57,18 @@ def test_idle_time_runs_from_the_last_frame(monkeypatch):
     assert health.recent_failure() == 'broken'
     now[0] = 110.0
     assert health.recent_failure() == ''
+
+
+def test_an_old_drop_does_not_explain_silence(monkeypatch):
+    """While images come, why they are dropped counts; then, that none come."""
+    now = [100.0]
+    monkeypatch.setattr('perception_nodes.core.health.time.monotonic', lambda: now[0])
+    health = NodeHealth()
+    health.received()
+    health.dropped('no_depth')
+    now[0] = 104.0
+    assert health.last_drop() == 'no_depth'
+    now[0] = 105.0
+    assert health.last_drop() == ''
+    health.received()
+    assert health.last_drop() == 'no_depth'
