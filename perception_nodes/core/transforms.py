@@ -46,6 +46,7 @@ class TransformBuffer:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._links: dict[str, _Link] = {}  # by child frame
+        self._refused: dict[str, str] = {}  # by child frame: why its last transform is no good
 
     def add(self, transforms: Iterable[StampedTransform], *, static: bool = False) -> None:
         """
@@ -58,6 +59,11 @@ class TransformBuffer:
             for transform in transforms:
                 self._add(transform, static)
             self._changed.notify_all()
+
+    def refuse(self, child: str, why: str) -> None:
+        """Hear that a transform of ``child`` came that is none, for the errors of look-ups."""
+        with self._changed:
+            self._refused[child] = why
 
     def reset(self) -> None:
         """Forget everything that is not static, because time has jumped."""
@@ -111,7 +117,8 @@ class TransformBuffer:
             self._reset()
             link = None
         if link is None or link.parent != transform.parent or link.static != static:
-            link = self._links[transform.child] = _Link(transform.parent, static)
+            link = self._links[transform.child] = _Link(transform.parent, static, link)
+        self._refused.pop(transform.child, None)
         link.add(transform.stamp_ns, (transform.translation_m, transform.quaternion_xyzw))
 
     def _reset(self) -> None:
@@ -122,7 +129,8 @@ class TransformBuffer:
         common = next((frame for frame in from_source if frame in from_target), None)
         asked = f"no transform from '{source}' to '{target}' at {_seconds(stamp_ns)}"
         if common is None:
-            raise TransformError(f'{asked}: {self._why_apart(source, target)}', may_come=True)
+            why = self._blame(from_source + from_target, self._why_apart(source, target))
+            raise TransformError(f'{asked}: {why}', may_come=True)
         up, down = _IDENTITY, _IDENTITY
         try:
             for frame in from_source[:from_source.index(common)]:
@@ -130,7 +138,8 @@ class TransformBuffer:
             for frame in from_target[:from_target.index(common)]:
                 down = _compose(self._links[frame].at(stamp_ns), down)
         except TransformError as error:
-            raise TransformError(f'{asked}: {error}', may_come=error.may_come) from None
+            why = self._blame(from_source + from_target, str(error))
+            raise TransformError(f'{asked}: {why}', may_come=error.may_come) from None
         return _compose(_inverse(down), up)
 
     def _ancestors(self, frame: str) -> list[str]:
@@ -143,6 +152,17 @@ class TransformBuffer:
                     'publish transforms that contradict each other', may_come=True)
             frames.append(link.parent)
         return frames
+
+    def _blame(self, frames: Iterable[str], why: str) -> str:
+        """Return why a look-up fails: what is wrong with a link of its chain, if anything is."""
+        for frame in frames:
+            link = self._links.get(frame)
+            if link is not None and link.rival:
+                return (f"'{frame}' has two parents by turns, '{link.rival}' and "
+                        f"'{link.parent}': two nodes publish it, stop one of them")
+            if frame in self._refused:
+                return f'{why} (ignored: {self._refused[frame]})'
+        return why
 
     def _why_apart(self, source: str, target: str) -> str:
         known = {f for child, link in self._links.items() for f in (child, link.parent)}
@@ -184,11 +204,15 @@ class Patience:
 class _Link:
     """The history of one child frame in its parent."""
 
-    def __init__(self, parent: str, static: bool) -> None:
+    def __init__(self, parent: str, static: bool, before: '_Link | None' = None) -> None:
         self.parent = parent
         self.static = static
         self._stamps: list[int] = []  # ascending, nanoseconds
         self._poses: list[Pose] = []
+        self._former = before.parent if before is not None else ''
+        # handed back to whom it came from; while that goes on, two nodes quarrel about it
+        handed_back = before is not None and before._former == parent and not static
+        self.rival = before.parent if before is not None and handed_back else ''
 
     @property
     def newest_ns(self) -> int | None:
@@ -210,6 +234,8 @@ class _Link:
             return
         self._stamps.insert(i, stamp_ns)
         self._poses.insert(i, pose)
+        if self._stamps[-1] - self._stamps[0] > int(JUMP_S * 1e9):
+            self.rival = ''
         old = bisect_left(self._stamps, self._stamps[-1] - int(HISTORY_S * 1e9))
         if old > 0:
             del self._stamps[:old], self._poses[:old]

@@ -50,6 +50,7 @@ class TransformListener:
                 try:
                     good.append(transform_from_msg(transform))
                 except ValueError as error:
+                    self.buffer.refuse(transform.child_frame_id.lstrip('/'), str(error))
                     self._node.get_logger().warning(
                         f'ignored {error}', throttle_duration_sec=5.0)
             self.buffer.add(good, static=static)

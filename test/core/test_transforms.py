@@ -135,6 +135,39 @@ def test_a_child_can_change_its_parent(robot):
     assert robot.lookup('map', 'box', 12 * S)[0, 3] == pytest.approx(7.0)
 
 
+def test_two_parents_by_turns_are_named():
+    """Localisation that publishes map -> base_link beside the odometry's odom -> base_link."""
+    buffer = TransformBuffer()
+    for i in range(3):
+        buffer.add([transform('odom', 'base_link', (10 + i) * S // 10),
+                    transform('map', 'base_link', (10 + i) * S // 10)])
+    with pytest.raises(TransformError, match="'base_link' has two parents by turns, 'odom' and "
+                                             "'map': two nodes publish it"):
+        buffer.lookup('odom', 'base_link', S)
+    for i in range(13):  # the other one was stopped
+        buffer.add([transform('map', 'base_link', (20 + i) * S // 10)])
+    with pytest.raises(TransformError, match="the newest of 'map' is"):
+        buffer.lookup('map', 'base_link', 9 * S)
+
+
+def test_a_box_that_is_put_back_has_one_parent():
+    """It was handed over twice, and is where it was put."""
+    buffer = TransformBuffer()
+    for parent in ('table', 'hand', 'table'):
+        buffer.add([transform(parent, 'box')], static=True)
+    with pytest.raises(TransformError, match="nobody publishes frame 'map'"):
+        buffer.lookup('map', 'box', 0)
+
+
+def test_a_transform_that_was_ignored_is_named_until_a_good_one_comes(robot):
+    robot.refuse('base_link', 'its quaternion has length 3')
+    with pytest.raises(TransformError, match=r"'odom' is 12\.000 s.*\(ignored: its quaternion"):
+        robot.lookup('odom', 'camera', 13 * S)
+    robot.add([transform('odom', 'base_link', 14 * S)])
+    with pytest.raises(TransformError, match='publisher late\\?$'):
+        robot.lookup('odom', 'camera', 15 * S)
+
+
 def test_history_is_bounded():
     buffer = TransformBuffer()
     for i in range(3000):

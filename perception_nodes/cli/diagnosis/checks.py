@@ -285,13 +285,15 @@ def transforms(snapshot: Snapshot) -> Findings:
 
 
 def _transform_fix(problem: str, source: str) -> str:
+    if 'ignored' in problem:
+        return 'let its publisher send numbers that are finite and quaternions of length 1'
     if 'nobody publishes frame' in problem:
         return 'publish the missing frame (robot_state_publisher, static_transform_publisher)'
     if 'two trees' in problem:
         return 'start the node that connects the two (localisation, odometry, robot description)'
     if 'the newest' in problem or 'the oldest' in problem:
         return 'give images and transforms one clock: use_sim_time everywhere, or synchronise'
-    if 'loop' in problem:
+    if 'loop' in problem or 'two parents' in problem:
         return 'stop one of the nodes that publish contradicting transforms'
     return f"publish /tf and /tf_static down to '{source}'"
 

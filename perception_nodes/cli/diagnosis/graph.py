@@ -207,6 +207,7 @@ class _Watch:
             try:
                 found.append(transform_from_msg(transform))
             except ValueError as error:
+                self._transforms.refuse(transform.child_frame_id.lstrip('/'), str(error))
                 self._statuses['/tf'] = Status('/tf', 'warning', str(error))
         self._transforms.add(found, static=static)
 

@@ -158,6 +158,10 @@ class TransformWatch:
         self.frames |= {t.child: t.parent for t in transforms}
         self._buffer.add(transforms, static=static)
 
+    def refuse(self, child: str, why: str) -> None:
+        """Hear that a transform of ``child`` is none."""
+        self._buffer.refuse(child, why)
+
     def image(self, topic: str, frame: str, stamp_ns: int, now_s: float) -> None:
         """Ask for the transforms of an image that came now, unless one was asked for lately."""
         if now_s - self._images[frame] >= _SAMPLE_S:
