@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import ChangeState
 from perception_nodes.core.health import Verdict
 from perception_nodes.core.node_params import LifecycleParams
 from perception_nodes.core.params import Params
@@ -49,6 +50,7 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
 
     def __init__(self, name: str, *, hub: CameraHub | None = None, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
+        self._answer_wrong_transitions()
         self._hub = hub or CameraHub(self)
         self._failure = ''
         self._outputs: list[Any] = []
@@ -183,6 +185,26 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
         self._release()
         return result
 
+    def _answer_wrong_transitions(self) -> None:
+        """Refuse transitions that the state does not have; rclpy leaves the caller waiting."""
+        service = next(s for s in self.services if s.srv_type is ChangeState)
+        change = service.callback
+
+        def answer(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            try:
+                return change(request, response)
+            except RuntimeError as error:  # rclpy's RCLError is no public name
+                asked, where = request.transition, ', at '  # of rcl's own source
+                self.get_logger().warning(
+                    f"no transition {asked.label or asked.id} from state "
+                    f"'{self._state_machine.current_state[1]}': {str(error).partition(where)[0]}")
+                response.success = False
+                return response
+
+        service.callback = answer
+
     def _starts_by_itself(self) -> bool:
         return self.get_parameter('autostart').value is not False
 
@@ -204,17 +226,21 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
     def _is_active(self) -> bool:
         return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
 
+    def _is_configured(self) -> bool:
+        return self._state_machine.current_state[0] in (
+            State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE)
+
     def _why_locked(self) -> str:
-        return '' if not self._is_active() else (
+        return '' if not self._is_configured() else (
             'is read when the node is configured: deactivate and clean up the node first, then '
             'configure it again')
 
     def _examine(self, proposed: Any) -> None:
-        if self._is_active() and isinstance(proposed, self.Params):
+        if self._is_configured() and isinstance(proposed, self.Params):
             self.check(proposed)
 
     def _adopt(self) -> None:
-        if self._is_active():
+        if self._is_configured():
             self.params = parameters.read(self, self.Params)
             self.adopt()
 

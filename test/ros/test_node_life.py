@@ -64,6 +64,21 @@ def test_a_configure_that_takes_long_says_that_it_goes_on(graph, node, monkeypat
     assert node.trigger_configure() == SUCCESS
 
 
+def test_what_is_set_while_inactive_counts_or_is_refused(node):
+    """A parameter never says what the node does not do."""
+    assert node.trigger_configure() == SUCCESS
+    threshold = Parameter('score_threshold', value=0.875)
+    assert node.set_parameters([threshold])[0].successful
+    refused = node.set_parameters([Parameter('model', value='another')])[0]
+    assert not refused.successful
+    assert 'clean up the node first' in refused.reason
+    assert node.trigger_activate() == SUCCESS
+    assert node.core.params.score_threshold == 0.875
+    assert node.trigger_deactivate() == SUCCESS
+    assert node.trigger_cleanup() == SUCCESS
+    assert node.set_parameters([Parameter('model', value='another')])[0].successful
+
+
 def test_a_failed_configure_holds_nothing_and_can_be_repeated(node):
     """A model that is not there is said; with another name the same node works."""
     node.set_parameters([Parameter('model', value='no_such_model')])
