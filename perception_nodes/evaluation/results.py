@@ -6,7 +6,7 @@ A name is ``<variant_>quantity_unit<_stat>``; rates and scores are fractions of 
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 import json
 import math
 from pathlib import Path
@@ -48,20 +48,25 @@ def commit() -> str:
     """
     Return the commit of this package's source, with ``-dirty`` after it where files changed.
 
-    Outside a checkout it is the version of the installed package.
+    Outside a checkout it is the version of the installed package, or none in a mere copy.
     """
     folder = Path(perception_nodes.__file__).resolve().parent
     # an installed copy may lie in a checkout of something else, which does not track it
     if _git(folder, 'ls-files', '--error-unmatch', '__init__.py') is None:
-        return f'perception_nodes {version("perception_nodes")}'
+        try:
+            return f'perception_nodes {version("perception_nodes")}'
+        except PackageNotFoundError:
+            return 'perception_nodes, a copy without its commit'
     return _git(folder, 'describe', '--always', '--dirty', '--exclude=*', '--abbrev=12') or ''
 
 
 def _git(folder: Path, *command: str) -> str | None:
     """Return what git prints, or None if it refuses or is not installed."""
+    # in a container the checkout often belongs to another user, which git would refuse to read
+    trusting = ('-c', 'safe.directory=*')
     try:
-        done = subprocess.run(
-            ['git', '-C', str(folder), *command], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(['git', *trusting, '-C', str(folder), *command],
+                              capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

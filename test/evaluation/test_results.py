@@ -1,6 +1,8 @@
 """Result files: flat, complete, and valid JSON whatever the numbers are."""
 
+from importlib.metadata import PackageNotFoundError
 import json
+import os
 import shutil
 import subprocess
 
@@ -52,3 +54,32 @@ def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
     assert len(clean) == 12
     source.write_text('changed = True\n')
     assert commit() == f'{clean}-dirty'
+
+
+def test_a_copy_that_nobody_installed_loses_no_results(tmp_path, monkeypatch):
+    """Sources that were copied to a machine with a GPU have neither git nor metadata."""
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(results, 'version', unknown)
+    monkeypatch.setattr(results, '_git', lambda folder, *command: None)
+    write_results(tmp_path / 'x.json', {'mAP50': 0.5}, seed=0, n=1, wall_s=0.1)
+    assert json.loads((tmp_path / 'x.json').read_text())['commit'] == (
+        'perception_nodes, a copy without its commit')
+
+
+@pytest.mark.skipif(not shutil.which('git'), reason='git is not installed')
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can give files away')
+def test_the_commit_is_known_where_the_checkout_is_somebody_elses(tmp_path, monkeypatch):
+    """As in a container; git refuses to read what belongs to another user."""
+    source = tmp_path / 'perception_nodes' / '__init__.py'
+    source.parent.mkdir()
+    source.write_text('')
+    git(tmp_path, 'init')
+    git(tmp_path, 'add', '.')
+    git(tmp_path, 'commit', '-m', 'x')
+    monkeypatch.setattr(perception_nodes, '__file__', str(source))
+    ours = commit()
+    for path in (tmp_path, tmp_path / '.git', source.parent, source):
+        os.chown(path, 12345, 12345)
+    assert commit() == ours and len(ours) == 12
