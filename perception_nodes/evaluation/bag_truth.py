@@ -98,10 +98,12 @@ class BoxFile:
     True boxes of a COCO file, whose pictures are named by their stamps in nanoseconds.
 
     :param boxes: In the class ids of whoever is scored, by stamp.
+    :param sizes: Width and height of the labelled pictures, by stamp.
     """
 
     file: Path
     boxes: Mapping[int, BoxLabels]
+    sizes: Mapping[int, tuple[int, int]]
     tolerance_ns: int
     matched: set[int] = field(default_factory=set)
 
@@ -109,11 +111,21 @@ class BoxFile:
         self._stamps_ns = sorted(self.boxes)
 
     def at(self, frame: RgbdFrame) -> TrueBoxes | None:
-        """Return the boxes of a frame; None where it has no labels."""
+        """
+        Return the boxes of a frame; None where it has no labels.
+
+        :raises ValueError: If the labelled picture has another size.
+        """
         stamp_ns = nearest_stamp(self._stamps_ns, frame.stamp_ns, self.tolerance_ns)
         if stamp_ns is None or stamp_ns in self.matched:
             return None
         self.matched.add(stamp_ns)
+        height, width = frame.rgb.shape[:2]
+        if self.sizes[stamp_ns] != (width, height):
+            labelled = '{}x{}'.format(*self.sizes[stamp_ns])
+            raise ValueError(
+                f'{self.file} has the picture {stamp_ns} as {labelled}, but the frame of the bag '
+                f'is {width}x{height}; label the pictures in their own size')
         return TrueBoxes(self.boxes[stamp_ns], None)
 
     def unmatched(self) -> int:
@@ -145,7 +157,7 @@ def box_file(
             f'{labels.file} has boxes of {", ".join(foreign)}, which the model does not know: '
             f"say which of its classes they are, as in --map '{_likely(foreign[0], list(known))}'"
             f' (it knows {", ".join(known)})')
-    boxes = {}
+    boxes, sizes = {}, {}
     for image in labels.images:
         stem = image.path.stem
         if not stem.isdecimal():
@@ -156,7 +168,8 @@ def box_file(
         boxes[int(stem)] = BoxLabels(
             own.boxes_xyxy, np.array([ids[i] for i in own.class_ids.tolist()], np.int64),
             own.ignored)
-    return BoxFile(labels.file, boxes, tolerance_ns)
+        sizes[int(stem)] = (image.width, image.height)
+    return BoxFile(labels.file, boxes, sizes, tolerance_ns)
 
 
 def _likely(foreign: str, known: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Labelled pictures on disk, checked before anything is computed from them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 import difflib
@@ -235,12 +236,21 @@ def read_labels(file: Path) -> DetectionDataset:
 def _read_coco_file(file: Path, pictures: Path, scenes: Mapping[str, int]) -> DetectionDataset:
     try:
         content = json.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise TypeError('it holds no object with images, annotations and categories')
         class_names = {int(c['id']): str(c['name']) for c in content['categories']}
-        rows: dict[int, list[Any]] = {int(image['id']): [] for image in content['images']}
+        raw_images = {raw['id']: raw for raw in content['images']}
+        if len(raw_images) < len(content['images']):
+            [(twice, times)] = Counter(raw['id'] for raw in content['images']).most_common(1)
+            raise ValueError(
+                f'{times} images have the id {twice!r}, so nobody knows whose boxes are whose; '
+                'give each image an id of its own, in its annotations as well')
+        rows: dict[Any, list[Any]] = {number: [] for number in raw_images}
         for row in content['annotations']:
-            _check_annotation(row, class_names, rows)
+            _check_annotation(row, class_names, raw_images)
             rows[row['image_id']].append(row)
-        images = [_image(raw, rows[raw['id']], pictures, scenes) for raw in content['images']]
+        images = [_image(raw, rows[number], pictures, scenes)
+                  for number, raw in raw_images.items()]
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f'{file} is not JSON: {error}') from error
     except (KeyError, TypeError) as error:
@@ -254,22 +264,32 @@ def _read_coco_file(file: Path, pictures: Path, scenes: Mapping[str, int]) -> De
 
 
 def _check_annotation(
-    row: Mapping[str, Any], class_names: Mapping[int, str], images: Mapping[int, Any]
+    row: Mapping[str, Any], class_names: Mapping[int, str], images: Mapping[Any, Any]
 ) -> None:
     what = f'annotation {row.get("id", "without id")}'
     if row['category_id'] not in class_names:
         known = ', '.join(map(str, sorted(class_names)))
         raise ValueError(
-            f'{what} has class id {row["category_id"]}, which is not in the list of categories; '
-            f'there are {known}')
+            f'{what} has class id {row["category_id"]!r}, which is not in the list of '
+            f'categories; there are {known}')
     if row['image_id'] not in images:
         raise ValueError(
-            f'{what} belongs to image {row["image_id"]}, which is not in the list of images')
-    box = np.array(row['bbox'], np.float64)
+            f'{what} belongs to image {row["image_id"]!r}, which is not in the list of images')
+    try:
+        box = np.array(row['bbox'], np.float64)
+    except (TypeError, ValueError):  # a word, null, or lists of several lengths
+        box = np.empty(0)
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0.0).any():
         raise ValueError(
-            f'{what} has the box {row["bbox"]}; '
-            'it must be left, top, width and height in pixels, none of them negative in size')
+            f'{what} has the box {row["bbox"]!r}; it must be left, top, width and height in '
+            'pixels, four finite numbers with no negative width or height')
+    width, height = int(images[row['image_id']]['width']), int(images[row['image_id']]['height'])
+    left, top = box[:2].tolist()
+    right, bottom = (box[:2] + box[2:]).tolist()
+    if left > width or top > height or right < 0.0 or bottom < 0.0:
+        raise ValueError(
+            f'{what} has the box {row["bbox"]!r}, which lies outside its picture of '
+            f'{width}x{height} pixels; correct it, or the size of the picture')
 
 
 def _image(

@@ -53,7 +53,11 @@ def test_crowds_and_ignored_boxes_are_marked(tmp_path, flag):
     ({'image_id': 9}, 'annotation 5 belongs to image 9, which is not in the list of images'),
     ({'bbox': [1, 2, -3, 4]}, r'annotation 5 has the box \[1, 2, -3, 4\]'),
     ({'bbox': [1, 2, 3]}, r'annotation 5 has the box \[1, 2, 3\]'),
-    ({'bbox': [1, 2, 3, 'x']}, 'instances.json: could not convert'),
+    ({'bbox': [1, 2, 3, 'x']}, r"annotation 5 has the box \[1, 2, 3, 'x'\]; it must be left"),
+    ({'bbox': None}, 'annotation 5 has the box None; it must be left'),
+    ({'image_id': '2'}, "annotation 5 belongs to image '2', which is not in the list"),
+    ({'bbox': [65, 20, 5, 8]}, 'which lies outside its picture of 64x48 pixels'),
+    ({'bbox': [-9, 20, 5, 8]}, 'which lies outside its picture of 64x48 pixels'),
 ])
 def test_a_broken_annotation_is_named(tmp_path, change, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
@@ -75,8 +79,14 @@ def test_what_is_not_json_is_said(tmp_path, text):
 
 def test_another_json_is_no_dataset(tmp_path):
     (tmp_path / 'instances.json').write_text('[1, 2]')
-    with pytest.raises(ValueError, match='instances.json is not a COCO file'):
+    with pytest.raises(ValueError, match='is not a COCO file of boxes: it holds no object with'):
         read_coco(tmp_path)
+
+
+def test_boxes_of_two_pictures_with_one_id_are_not_mixed(tmp_path):
+    picture = {'id': 2, 'file_name': 'grey.png', 'width': 40, 'height': 30}
+    with pytest.raises(ValueError, match='2 images have the id 2, so nobody knows whose boxes'):
+        read_coco(write(tmp_path, images=[picture, picture | {'file_name': 'red.jpg'}]))
 
 
 def test_an_empty_dataset_is_said(tmp_path):

@@ -363,6 +363,11 @@ def test_frames_are_labelled_by_hand_and_scored(room, tmp_path, capsys):
     assert "--map 'seat=chair' (it knows desk, seat)" in said
     assert main(['extract-frames', str(room), str(out)]) == 1
     assert 'may hold labels made by hand' in capsys.readouterr().err
+    content['images'][1] |= {'width': 128, 'height': 96}  # labelled in pictures twice as large
+    (out / 'instances.json').write_text(json.dumps(content))
+    assert evaluate(room, tmp_path / 'large', '--labels', str(out / 'instances.json'))[0] == 1
+    said = capsys.readouterr().err
+    assert 'as 128x96, but the frame of the bag is 64x48; label the pictures in their' in said
 
 
 def test_a_file_that_holds_no_labels_is_said(room, tmp_path, capsys):
