@@ -25,6 +25,7 @@ from perception_nodes.training.detection import DetectionTask, LEAST_SCORE, MEAN
 from perception_nodes.training.export import (
     check_name,
     check_scores,
+    domain_of,
     export_onnx,
     onnx_difference,
     publish,
@@ -84,7 +85,7 @@ def run(arguments: Namespace) -> int:
     name = arguments.name or f'{source.resolve().stem}_detector'
     check_name(out, name, train.class_names)
     task, best = fitted(train, val, out)
-    _export(name, task, best, train, val, loop, pictures, out)
+    _export(name, arguments, task, best, train, val, loop, pictures)
     return 0
 
 
@@ -101,10 +102,11 @@ def _check_boxes(train: DetectionDataset, val: DetectionDataset) -> None:
 
 
 def _export(
-    name: str, task: DetectionTask, best: dict[str, float], train: DetectionDataset,
-    val: DetectionDataset, loop: LoopParams, pictures: PictureParams, out: Path,
+    name: str, arguments: Namespace, task: DetectionTask, best: dict[str, float],
+    train: DetectionDataset, val: DetectionDataset, loop: LoopParams, pictures: PictureParams,
 ) -> None:
     """Write the network and its manifest entry, and check both against what was trained."""
+    out = arguments.out
     spec = pictures.model_input(MEAN, STD)
     file = out / f'{name}.onnx'
     network = task.network.cpu()
@@ -113,8 +115,8 @@ def _export(
     difference = onnx_difference(network, file, example)
     publish(Trained(
         name=name, task='detection', backend='onnxruntime', architecture=type(network).__name__,
-        head='dense', domain='real', licence='Apache-2.0',
-        source=f'{len(train.images)} pictures of {train.file.parent.name}' + (
+        head='dense', domain=domain_of(arguments.dataset), licence='Apache-2.0',
+        source=f'{len(train.images)} pictures of {arguments.dataset.resolve().name}' + (
             '' if pictures.from_scratch else '; trunk of coco_ssdlite_mobilenet_v2'),
         class_names=train.class_names, input=spec, seed=loop.seed,
         quality=[{'dataset': f'validation, {len(val.images)} pictures', 'metric': metric,

@@ -22,6 +22,7 @@ from perception_nodes.evaluation.segmentation_metrics import confusion_matrix, m
 from perception_nodes.training.export import (
     check_name,
     check_scores,
+    domain_of,
     export_onnx,
     export_safetensors,
     onnx_difference,
@@ -132,8 +133,8 @@ def _export(
     publish(Trained(
         name=name, task='segmentation', backend='onnxruntime' if is_scene else 'own',
         architecture=type(network).__name__ if is_scene else arguments.network, head=None,
-        domain='real', licence='Apache-2.0', source=source, class_names=train.class_names,
-        input=spec, seed=loop.seed,
+        domain=domain_of(arguments.dataset), licence='Apache-2.0', source=source,
+        class_names=train.class_names, input=spec, seed=loop.seed,
         quality=[{'dataset': f'validation, {len(val.images)} pictures', 'metric': metric,
                   'value': round(best[metric], 3), 'command': 'perception train segmentation'}
                  for metric in ('mIoU', 'pixel_accuracy')],

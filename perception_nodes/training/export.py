@@ -1,8 +1,10 @@
 """Trained networks as files that nodes load by name: weights, manifest entry, model card."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 import hashlib
+import json
 import logging
 from pathlib import Path
 import platform
@@ -141,6 +143,20 @@ def check_name(folder: Path, name: str, class_names: Mapping[int, str]) -> None:
             f'{", ".join(class_names.values())}; give the new one another name')
 
 
+def domain_of(dataset: Path) -> str:
+    """
+    Return which camera took the pictures of a data set: ``simulation`` or ``real``.
+
+    :param dataset: Its folder, or that of a split; of the simulator's, ``dataset.json`` tells.
+    """
+    for folder in (dataset, dataset.resolve().parent):
+        with suppress(OSError, ValueError):
+            said = json.loads((folder / 'dataset.json').read_bytes())
+            if isinstance(said, dict) and 'plan' in said:
+                return 'simulation'
+    return 'real'
+
+
 def publish(trained: Trained, file: Path) -> None:
     """
     Name a weights file in the ``manifest.yaml`` beside it, and write its model card.
@@ -165,7 +181,8 @@ def publish(trained: Trained, file: Path) -> None:
 
 def command_line() -> str:
     """Return what the user typed, with the program's name alone in front."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join(['perception' if program == '__main__.py' else program, *sys.argv[1:]])
 
 
 def _entry(trained: Trained, file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from perception_nodes.core.manifest import find_model, ModelInput, read_manifest
+from perception_nodes.sim.dataset import begin, DatasetPlan
 import pytest
 import yaml
 
@@ -88,6 +89,18 @@ def test_others_may_read_safetensors_where_they_may_read_files(tmp_path):
     (tmp_path / 'plain').touch()
     export.export_safetensors(nn.Linear(2, 3), tmp_path / 'a.safetensors')
     assert (tmp_path / 'a.safetensors').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+def test_what_learned_from_the_simulator_is_no_model_for_real_cameras(tmp_path):
+    root = tmp_path / 'drawn'
+    (root / 'train').mkdir(parents=True)
+    assert export.domain_of(root) == 'real'
+    for foreign in ('[1, 2]', '{"numTraining": 3}', '{'):  # others call files so as well
+        (root / 'dataset.json').write_text(foreign)
+        assert export.domain_of(root) == 'real'
+    begin(root / 'ours', DatasetPlan({'train': 6}, worlds=('room',)), 'perception dataset')
+    assert export.domain_of(root / 'ours') == 'simulation'
+    assert export.domain_of(root / 'ours' / 'train') == 'simulation'
 
 
 def test_entries_are_added_and_replaced(tmp_path):
