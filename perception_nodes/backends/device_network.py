@@ -6,8 +6,10 @@ run there; the host waits once, for the answers. A CPU is faster with OpenCV's r
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 import logging
 import sys
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,10 @@ _MOST_RECORDINGS = 8  # shapes, each with memory of its own
 _MOST_PINNED = 32  # shapes: crops of boxes have a new one each time
 _LARGEST_DRIFT = 1e-2  # between a recording and the run it was made from, of the largest value
 
+# one recording at a time in a process: while there is one, nobody may wait for the whole device,
+# as the beginning of another would, or give memory back
+_recording = Lock()
+
 
 class DeviceNetwork:
     """
@@ -37,8 +43,7 @@ class DeviceNetwork:
     :param network: On the CPU. It returns a tensor, or several, of which each row is one image's.
     :param forward: From its images to its answers; None: calling it.
     :param takes_batches: Whether it takes several images at once.
-    :param records: Whether to replay CUDA graphs; not for what decides by what it sees. The
-        attribute may be changed at any time.
+    :param records: Whether to replay CUDA graphs; not for what decides by what it sees.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class DeviceNetwork:
         self._half_precision = half_precision
         self.forward_of = forward or (lambda network, images: network(images))
         self._takes_batches = takes_batches
-        self.records = records
+        self._records = records
         self._inputs: dict[ModelInput, DeviceInput] = {}
         self._recordings: dict[tuple[int, ...], Forward | None] = {}
         self._pinned: dict[tuple[int, tuple[int, ...], torch.dtype], torch.Tensor] = {}
@@ -61,7 +66,23 @@ class DeviceNetwork:
         """Give the memory back to other processes; torch would keep it for itself."""
         if not sys.is_finalizing() and 'device' in self.__dict__ and self.device.type == 'cuda':
             self.__dict__.clear()
-            torch.cuda.empty_cache()
+            # not waiting: garbage is collected anywhere, also in the middle of a recording
+            if _recording.acquire(blocking=False):
+                try:
+                    torch.cuda.empty_cache()
+                finally:
+                    _recording.release()
+
+    @property
+    def records(self) -> bool:
+        """Return whether CUDA graphs are replayed; ``False`` set here frees those there are."""
+        return self._records
+
+    @records.setter
+    def records(self, value: bool) -> None:
+        self._records = value
+        if not value:
+            self._recordings.clear()
 
     @property
     def is_cpu(self) -> bool:
@@ -214,26 +235,15 @@ def _recorded(function: Forward, example: torch.Tensor) -> Forward | None:
     Small networks are otherwise slower to launch than to compute. Where recording is impossible,
     or replays something else, there is none, which is said.
     """
-    device = example.device
-    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    stream.wait_stream(current)
     images = example.clone()
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UPS):
-            expected = [answer.clone() for answer in function(images)]
-    current.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     try:
-        # other nodes of this process may use the GPU meanwhile, in their own threads
-        with torch.cuda.device(device), torch.cuda.graph(
-                graph, stream=stream, capture_error_mode='thread_local'):
-            answers = function(images)
+        expected, answers = _captured(graph, function, images)
         graph.replay()
-        drifts = [float((a - b).abs().max() / b.abs().max().clamp(min=1e-6))
+        drifts = [float((a.float() - b).abs().max() / b.float().abs().max().clamp(min=1e-6))
                   for a, b in zip(answers, expected, strict=True)]
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
+    except _RecordingError as error:
+        _stream_of_recordings.cache_clear()  # what failed may have left it unusable
         log.warning('no CUDA graph for images of shape %s, which run without: %s',
                     tuple(example.shape), str(error).partition('\n')[0])
         return None
@@ -248,3 +258,38 @@ def _recorded(function: Forward, example: torch.Tensor) -> Forward | None:
         return answers
 
     return replay
+
+
+class _RecordingError(Exception):
+    """A function that runs, but not as a recording."""
+
+
+def _captured(
+    graph: torch.cuda.CUDAGraph, function: Forward, images: torch.Tensor
+) -> tuple[list[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """
+    Run a function, then record it.
+
+    :return: What it answered, and where the recording will leave its answers.
+    :raises _RecordingError: If it runs, but cannot be recorded, also for lack of memory.
+    """
+    stream = _stream_of_recordings(images.device)
+    current = torch.cuda.current_stream(images.device)
+    with _recording, torch.cuda.stream(stream):
+        stream.wait_stream(current)
+        for _ in range(_WARM_UPS):
+            expected = [answer.clone() for answer in function(images)]
+        current.wait_stream(stream)
+        try:
+            # other nodes of this process may use the GPU meanwhile, in their own threads
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
+                answers = function(images)
+        except RuntimeError as error:
+            raise _RecordingError(str(error)) from error
+    return expected, answers
+
+
+@lru_cache
+def _stream_of_recordings(device: torch.device) -> torch.cuda.Stream:
+    """Return one stream for all: libraries keep working memory for each that they have seen."""
+    return torch.cuda.Stream(device)

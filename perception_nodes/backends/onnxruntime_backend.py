@@ -229,6 +229,9 @@ def _providers(device: str, entry: ModelEntry, half_precision: bool) -> list[Any
     kind, _, number = choice.device.partition(':')
     if kind == 'cpu':
         return [_PROVIDERS['cpu']]
+    import onnxruntime
+    if hasattr(onnxruntime, 'preload_dlls'):  # since 1.21: CUDA's libraries as pip installs them
+        onnxruntime.preload_dlls()
     said: dict[str, Any] = {'device_id': int(number)}
     if kind == 'tensorrt':
         cache = model_folder() / 'tensorrt'

@@ -3,6 +3,12 @@
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from perception_nodes.backends.runtime_choice import (
+    is_of_device,
+    is_torch_on_gpu,
+    lacks_memory,
+)
 from perception_nodes.core.manifest import ModelEntry
 
 _LOADERS = {
@@ -42,6 +48,9 @@ def load_model(
     """
     Load the weights of a manifest entry onto a device.
 
+    On a GPU a network runs once, so that one which does not fit is refused now, and the first
+    frame does not wait for libraries.
+
     :param device: ``auto``, ``cpu``, ``cuda:N``, or ``tensorrt:N`` for ONNX files.
     :param half_precision: Whether to compute in 16 bits.
     :param input_size: Width and height of the network's input, pixels; empty: the model's own.
@@ -61,17 +70,28 @@ def load_model(
     entry.check_file()  # before the vendor's library, which may take seconds to import
     try:
         loader = getattr(import_module(f'perception_nodes.backends.{module}'), function)
-        return loader(entry.with_input_size(input_size), device, half_precision)
+        chosen = entry.with_input_size(input_size)
+        model = loader(chosen, device, half_precision)
+        # those without classes see no pictures
+        if entry.class_names and is_torch_on_gpu(entry.backend, device):
+            model.predict([np.zeros((chosen.input.height, chosen.input.width, 3), np.uint8)])
+        return model
     except ModuleNotFoundError as error:
         if error.name not in _INSTALL:
             raise
         raise ImportError(
             f"model '{entry.name}' needs {error.name}, which is not installed: "
             f'{_INSTALL[error.name]}') from error
-    except RuntimeError as error:  # torch and onnxruntime have no common kind for it
-        if 'out of memory' not in str(error):
-            raise
-        first_sentence = str(error).partition('. ')[0]
-        raise ValueError(
-            f"model '{entry.name}' does not fit onto device '{device}' ({first_sentence}); choose "
-            'a smaller input_size or model, another device, or end what else uses it') from error
+    except RuntimeError as error:
+        first_sentence = str(error).partition('\n')[0].partition('. ')[0]
+        if lacks_memory(error):
+            raise ValueError(
+                f"model '{entry.name}' does not fit onto device '{device}' ({first_sentence}); "
+                'choose a smaller input_size or model, another device, or end what else uses it'
+            ) from error
+        if is_of_device(error):
+            raise ValueError(
+                f"model '{entry.name}' does not run on device '{device}' ({first_sentence}); does "
+                "this torch support the GPU and its driver? Set device to 'cpu', or install "
+                'another torch') from error
+        raise

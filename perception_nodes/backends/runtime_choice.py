@@ -92,6 +92,16 @@ def is_torch_on_gpu(backend: str, device: str) -> bool:
     return _torch_has_cuda()
 
 
+def is_of_device(error: Exception) -> bool:
+    """Return whether a GPU or its libraries failed, not what was asked of them."""
+    return any(name in str(error) for name in ('CUDA', 'CUDNN', 'CUBLAS'))
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Return whether a runtime says that something does not fit; they have no common kind."""
+    return any(words in str(error) for words in ('out of memory', 'ALLOC_FAILED'))
+
+
 def cuda_device_count() -> int:
     """Return how many GPUs NVIDIA's driver offers to this process, without loading a runtime."""
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from perception_nodes.backends.class_scores import ScoreReader
 from perception_nodes.backends.device_network import by_shape, DeviceNetwork
+from perception_nodes.backends.runtime_choice import is_of_device
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.types import ClassScores
 import torch
@@ -28,6 +29,8 @@ class TorchClassifier:
         try:
             blank = self._run([np.zeros((entry.input.height, entry.input.width, 3), np.uint8)])
         except (AssertionError, RuntimeError) as error:  # torch's words for a size it cannot take
+            if is_of_device(error):
+                raise
             raise ValueError(
                 f'{entry.architecture} does not take images of '
                 f'{entry.input.width}x{entry.input.height} pixels ({error}); leave input_size '

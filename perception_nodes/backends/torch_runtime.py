@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+import logging
 from pathlib import Path
 import pickle
 
-from perception_nodes.backends.runtime_choice import device_number
+from perception_nodes.backends.runtime_choice import cuda_device_count, device_number
 import torch
+
+log = logging.getLogger(__name__)
 
 # before, a file could run code in spite of weights_only=True (CVE-2025-32434)
 _FIRST_SAFE_TORCH = (2, 6)
@@ -23,6 +26,9 @@ def choose_device(device: str, half_precision: bool) -> torch.device:
     torch.set_num_threads(1)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == 'auto':
+        if not gpus and cuda_device_count():
+            log.warning('there is a GPU, but torch %s cannot use it: the network runs on the CPU; '
+                        'install a torch with CUDA for its driver', torch.__version__)
         device = 'cuda:0' if gpus else 'cpu'
     number = device_number(device, gpus, 'torch')
     if device == 'cpu' and half_precision:

@@ -1,5 +1,11 @@
 """The way of a GPU, on whatever device there is: the same input, masks and answers as OpenCV's."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+import logging
+import threading
+import time
+
 import numpy as np
 from perception_nodes.backends.preprocess import network_input, Resize
 from perception_nodes.backends.segmentation import MaskReader
@@ -7,10 +13,12 @@ from perception_nodes.core.manifest import ModelInput
 import pytest
 
 torch = pytest.importorskip('torch')
+from perception_nodes.backends import device_network  # noqa: E402
 from perception_nodes.backends.device_masks import DeviceMasks  # noqa: E402
 from perception_nodes.backends.device_network import DeviceInput, DeviceNetwork  # noqa: E402
 from perception_nodes.backends.networks import NETWORKS  # noqa: E402
 from perception_nodes.backends.networks.scene import SceneDetector, SceneSegmenter  # noqa: E402
+from perception_nodes.backends.torch_classifier import TorchClassifier  # noqa: E402
 from perception_nodes.evaluation.gpu_frames import read_frames  # noqa: E402
 from perception_nodes.evaluation.gpu_subjects import subjects  # noqa: E402
 from torch import nn  # noqa: E402
@@ -204,3 +212,130 @@ def test_pictures_of_ever_new_shapes_do_not_fill_the_memory(monkeypatch):
     assert len(made) == kept
     network._pinned_like(-1, (1, 1, 1, 3), torch.uint8)
     assert len(made) == kept + 1
+
+
+class NoGpu:
+    """What recording asks of ``torch.cuda``, in the order it asks; nothing is computed there."""
+
+    def __init__(self, monkeypatch):
+        self.asked, self.capturing, self.failure = [], threading.Lock(), None
+        self._current = 'the current stream'
+        device_network._stream_of_recordings.cache_clear()
+        for name, stand_in in {
+                'Stream': lambda device: self.stream('a new stream'),
+                'current_stream': lambda device: self.stream(self._current),
+                'stream': self.on_stream, 'CUDAGraph': lambda: self,
+                'graph': self.capture}.items():
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def stream(self, name):
+        stream = type('Stream', (), {})()
+        stream.name = name
+        stream.wait_stream = lambda other: self.asked.append(f'{name} waits for {other.name}')
+        return stream
+
+    @contextmanager
+    def on_stream(self, stream):
+        before, self._current = self._current, stream.name
+        try:
+            yield
+        finally:
+            self._current = before
+
+    @contextmanager
+    def capture(self, graph, stream, capture_error_mode):
+        assert capture_error_mode == 'thread_local', 'other nodes run on'
+        assert self.capturing.acquire(blocking=False), 'two recordings at a time'
+        try:
+            self.asked.append('recording')
+            time.sleep(1e-3)  # others get a chance to break in
+            yield
+            if self.failure:
+                raise self.failure
+        finally:
+            self.capturing.release()
+
+    def replay(self):
+        self.asked.append(f'replayed on {self._current}')
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    yield NoGpu(monkeypatch)
+    device_network._stream_of_recordings.cache_clear()
+
+
+def test_a_recording_waits_for_its_input_and_leaves_the_stream_as_it_was(no_gpu, monkeypatch):
+    real = torch.Tensor.clone
+
+    def clone(tensor):
+        no_gpu.asked.append('copied')
+        return real(tensor)
+
+    monkeypatch.setattr(torch.Tensor, 'clone', clone)
+
+    def double(images):
+        no_gpu.asked.append('run')
+        return (images * 2,)
+
+    replay = device_network._recorded(double, torch.ones(1, 2))
+    assert no_gpu.asked == [
+        'copied', 'a new stream waits for the current stream',
+        'run', 'copied', 'run', 'copied', 'run', 'copied',
+        'the current stream waits for a new stream', 'recording', 'run',
+        'replayed on the current stream']
+    assert replay(torch.ones(1, 2))[0].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize('failure', [
+    torch.OutOfMemoryError('CUDA out of memory. Tried'),
+    RuntimeError('operation not permitted when stream is capturing')])
+def test_a_network_that_runs_but_cannot_be_recorded_runs_on(no_gpu, caplog, failure):
+    """A graph needs memory of its own, which may be what lacks; frames must not fail for it."""
+    no_gpu.failure = failure
+    with caplog.at_level(logging.WARNING):
+        assert device_network._recorded(lambda images: (images,), torch.ones(1, 2)) is None
+    assert 'no CUDA graph for images of shape (1, 2), which run without: ' in caplog.text
+    assert str(failure) in caplog.text
+    assert 'replayed' not in ' '.join(no_gpu.asked)
+
+    def too_large(images):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    with pytest.raises(torch.OutOfMemoryError):  # it does not even run
+        device_network._recorded(too_large, torch.ones(1, 2))
+    no_gpu.failure = None
+    assert device_network._recorded(lambda images: (images,), torch.ones(1, 2)) is not None
+
+
+def test_networks_of_two_nodes_are_recorded_one_after_the_other(no_gpu):
+    """The second would wait for the whole device, which a recording does not survive."""
+    both = threading.Barrier(2)
+
+    def record(side):
+        both.wait(60)
+        return all(device_network._recorded(
+            lambda images: (images * 2,), torch.ones(1, side)) for _ in range(10))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(record, (2, 3))) == [True, True]
+
+
+def test_graphs_that_are_not_wanted_any_more_are_freed():
+    network = DeviceNetwork(nn.Identity(), torch.device('cpu'), half_precision=False)
+    network._recordings[1, 3, 8, 8] = lambda images: (images,)
+    network._recordings[2, 3, 8, 8] = None
+    assert network.records and network.graphs == 1
+    network.records = False
+    assert network.graphs == 0
+
+
+def test_what_the_device_lacks_is_not_blamed_on_the_size(make_entry, tmp_path):
+    entry = make_entry(tmp_path / 'absent', 'own', task='classification')
+
+    class Full(nn.Module):
+        def forward(self, images):
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
+
+    with pytest.raises(torch.OutOfMemoryError):
+        TorchClassifier(Full(), entry, torch.device('cpu'), False)

@@ -105,12 +105,16 @@ def test_onnxruntime_taking_another_provider_is_an_error(
         asked.extend(providers)
         return real(path, options, providers=['CPUExecutionProvider'])
 
+    preloaded = []
     monkeypatch.setattr(onnxruntime, 'InferenceSession', session)
+    monkeypatch.setattr(onnxruntime, 'preload_dlls', lambda: preloaded.append(list(asked)),
+                        raising=False)
     wanted = TENSORRT if device.startswith('tensorrt') else CUDA
     with pytest.raises(ValueError, match=f'asked onto {wanted} but onnxruntime took CPU'):
         load_model(find_model(NAME), device)
     provider, said = asked[0]
     assert (provider, said['device_id']) == (wanted, 0)
+    assert preloaded == [[]], "pip's CUDA libraries are loaded once, before the session"
     if wanted == TENSORRT:
         assert said['trt_engine_cache_enable']
         assert said['trt_engine_cache_path'] == str(tmp_path / 'tensorrt')
@@ -138,6 +142,60 @@ def test_a_network_that_does_not_fit_is_said(monkeypatch):
     with pytest.raises(ValueError, match=(
             f"model '{NAME}' does not fit onto device 'auto' .CUDA out of memory.; choose")):
         load_model(find_model(NAME), 'auto')
+
+
+@pytest.fixture
+def load_as_on_a_gpu(monkeypatch):
+    """Return a function that loads a detector whose run fails, as if there were a GPU."""
+    from perception_nodes.backends import onnxruntime_backend, registry
+
+    def load(words, device='cuda:0'):
+        seen = []
+
+        class Detector:
+            def predict(self, frames):
+                seen.append([frame.shape for frame in frames])
+                if words:
+                    raise RuntimeError(words)
+
+        monkeypatch.setattr(registry, 'is_torch_on_gpu', lambda backend, place: place != 'cpu')
+        monkeypatch.setattr(onnxruntime_backend, 'load_detector', lambda *_: Detector())
+        load_model(find_model(NAME), device)
+        return seen
+
+    return load
+
+
+def test_on_a_gpu_a_network_runs_once_when_it_is_loaded(load_as_on_a_gpu):
+    """Weights may fit where what is computed from them does not."""
+    assert load_as_on_a_gpu('') == [[(240, 320, 3)]]
+    assert load_as_on_a_gpu('', 'cpu') == []
+    for words in ('CUDA out of memory. Tried to allocate 2 GiB.',
+                  'CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)'):
+        with pytest.raises(ValueError, match=f"model '{NAME}' does not fit onto device 'cuda:0'"):
+            load_as_on_a_gpu(words)
+
+
+def test_a_gpu_that_torch_was_not_built_for_is_a_sentence(load_as_on_a_gpu):
+    with pytest.raises(ValueError, match=(
+            f"model '{NAME}' does not run on device 'cuda:0' .CUDA error: no kernel image is "
+            'available for execution on the device.; does this torch support the GPU')):
+        load_as_on_a_gpu('CUDA error: no kernel image is available for execution on the device\n'
+                         'CUDA kernel errors might be reported at some other API call')
+
+
+@pytest.mark.slow
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over_in_silence(monkeypatch, caplog):
+    torch_runtime = pytest.importorskip('perception_nodes.backends.torch_runtime')
+    monkeypatch.setattr(torch_runtime.torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch_runtime, 'cuda_device_count', lambda: 1)
+    with caplog.at_level(logging.WARNING):
+        assert torch_runtime.choose_device('auto', False).type == 'cpu'
+    assert 'there is a GPU, but torch' in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(torch_runtime, 'cuda_device_count', lambda: 0)
+    torch_runtime.choose_device('auto', False)
+    assert not caplog.text
 
 
 def test_other_faults_of_a_runtime_are_not_called_memory(monkeypatch):

@@ -40,7 +40,9 @@ class LeNet5(nn.Module):
         :param image: (N, 3, 32, 32) float32, background near 0.
         """
         x = self.s2(squash(self.c1(image.mean(1, keepdim=True))))
-        maps = [c3(x[:, list(inputs)]) for c3, inputs in zip(self.c3, _C3_INPUTS, strict=True)]
+        planes = x.unbind(1)  # a GPU would wait for lists of indices in each run
+        maps = [c3(torch.stack([planes[i] for i in inputs], 1))
+                for c3, inputs in zip(self.c3, _C3_INPUTS, strict=True)]
         x = self.s4(squash(torch.cat(maps, 1)))
         x = squash(self.c5(x)).flatten(1)
         logits: torch.Tensor = self.output(squash(self.f6(x)))
