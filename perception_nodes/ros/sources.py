@@ -20,10 +20,18 @@ from perception_nodes.core.registration import not_registered, register_depth
 from perception_nodes.core.transforms import TransformBuffer, TransformError
 from perception_nodes.core.types import CameraIntrinsics, LaserRanges, RgbdFrame
 from perception_nodes.ros.receiver import Receiver
+from perception_nodes.ros.session import qos_for_all
 from perception_nodes.ros.transforms import TransformListener
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import qos_policy_name_from_kind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    qos_policy_name_from_kind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
 
@@ -37,6 +45,8 @@ JUMP_BACK_NS = 500_000_000
 FRESH_NS = 2_000_000_000
 # frames kept while their other half is on its way
 PENDING = 10
+# messages that wait to be received
+DEPTH = 5
 
 
 @dataclass(frozen=True)
@@ -209,15 +219,31 @@ class Feed(Generic[T]):
         self._subscription: Subscription | None = None
         if is_local:
             return
-        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
-        self._subscription = receiver.subscribe(
-            msg_type, topic, self._on_message, qos,
-            SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
+        self._asked = self._qos = QoSProfile(
+            depth=DEPTH, reliability=ReliabilityPolicy[reliability.upper()])
+        self._subscribe()
 
     def close(self) -> None:
         """Unsubscribe."""
         if self._subscription is not None:
             self._receiver.unsubscribe(self._subscription)
+
+    def ask_for_what_is_kept(self) -> None:
+        """
+        Ask for what was said before, while all publishers keep it for those who come later.
+
+        Some cameras send their camera_info once, latched. This is called now and then, because
+        what publishers offer is known some time after they come.
+        """
+        if self._subscription is None:
+            return
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offered = qos_for_all(publishers, DEPTH)
+        is_kept = bool(publishers) and offered.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        asked = offered if is_kept else self._qos
+        if asked.durability != self._asked.durability:
+            self._asked = asked
+            self._subscribe()
 
     def why_silent(self) -> str:
         """Return the sentence that explains why nothing arrives."""
@@ -245,6 +271,14 @@ class Feed(Generic[T]):
         """Give a message to everybody who listens."""
         for listener in tuple(self.listeners):
             listener(arrived)
+
+    def _subscribe(self) -> None:
+        before, self._subscription = self._subscription, self._receiver.subscribe(
+            self._msg_type, self.topic, self._on_message, self._asked,
+            SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
+        if before is not None:
+            self._receiver.unsubscribe(before)
+        self._refused_policy = ''
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         name = qos_policy_name_from_kind(event.last_policy_kind)
@@ -465,6 +499,8 @@ class CameraHub:
         self._local: set[str] = set()
         self._lock = threading.Lock()
         self._transforms: TransformListener | None = None
+        node.create_timer(
+            1.0, self._ask_for_what_is_kept, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def listen_to_transforms(self) -> TransformBuffer:
         """Return the process's one transform buffer; the first to ask starts it listening."""
@@ -537,6 +573,11 @@ class CameraHub:
         return self._feed(
             CameraInfo, topic,
             lambda msg: decode.intrinsics_from_msg(msg, rectified), topics, rectified)
+
+    def _ask_for_what_is_kept(self) -> None:
+        for (msg_type, *_), feed in tuple(self._feeds.items()):
+            if msg_type is CameraInfo:
+                feed.ask_for_what_is_kept()
 
     def _feed(
         self, msg_type: Any, topic: str, read: Callable[[Any], T],

@@ -5,11 +5,12 @@ import time
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from perception_nodes.conversions.encode import header_to_msg, image_to_msg
+from perception_nodes.conversions.encode import header_to_msg, image_to_msg, intrinsics_to_msg
+from perception_nodes.core.types import CameraIntrinsics
 import pytest
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 pytestmark = pytest.mark.graph
@@ -101,3 +102,31 @@ def test_incompatible_qos_is_named(graph, start_node, touchy):
     assert "nothing arrives on '/image': its publisher offers an incompatible" in status.message
     assert 'reliability' in status.message
     assert "'input_reliability'" in status.message
+
+
+def test_a_camera_info_that_was_sent_once_is_asked_for(graph, start_node, touchy):
+    """It is latched, and from before the node; the next driver latches nothing."""
+    def say_size(publisher, width, height):
+        publisher.publish(intrinsics_to_msg(
+            CameraIntrinsics.from_fov(width, height, 60.0), header_to_msg(0, 'camera')))
+
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    latched = graph.publisher(CameraInfo, '/camera_info', kept, matched=False)
+    say_size(latched, 64, 48)
+    start_node('detection_node', *touchy, '-p', 'boxes_3d:=depth')
+    found = graph.collect(Detection2DArray, '/detection/detections')
+    depth, image = (graph.publisher(Image, topic, qos_profile_sensor_data)
+                    for topic in ('/depth', '/image'))
+
+    def look(pixels):
+        stamp_ns = time.monotonic_ns()
+        depth.publish(image_to_msg(
+            np.ones(pixels.shape[:2], np.float32), '32FC1', header_to_msg(stamp_ns, 'camera')))
+        say(image, pixels, stamp_ns)
+
+    until(graph, lambda: look(DARK), lambda: found, 'an answer')
+    graph.node.destroy_publisher(latched)
+    fresh = graph.publisher(CameraInfo, '/camera_info', qos_profile_sensor_data, matched=False)
+    found.clear()
+    until(graph, lambda: (say_size(fresh, 32, 24), look(DARK[:24, :32])), lambda: found,
+          'an answer to the other driver')
