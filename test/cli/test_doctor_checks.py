@@ -229,8 +229,38 @@ def test_camera_info_that_is_missing():
     del topics['/camera/depth/camera_info'], cameras['/camera/depth/camera_info']
     (level, sentence, fix), = told(replace(good, topics=topics, cameras=cameras), 'camera_info')
     assert (level, sentence) == (
-        'error', f'{DEPTH} has no camera_info on /camera/depth/camera_info')
-    assert fix == 'remap camera_info to /camera/color/camera_info'
+        'error', f'{DEPTH} has no camera_info on /camera/depth/camera_info; /camera/color/'
+        f"camera_info is for 640x480 pixels in frame '{OPTICAL}'")
+    assert fix.startswith('let the driver publish camera_info beside the image')
+
+
+def test_a_camera_info_for_all_images_that_is_silent_is_said_once():
+    good = healthy()
+    topics = {**good.topics, '/camera/color/camera_info': topic(
+        '/camera/color/camera_info', INFO, traffic=Traffic(0, 0.0))}
+    del topics['/camera/depth/camera_info']
+    (_, sentence, _), = told(replace(good, topics=topics, cameras={}), 'rates')
+    assert sentence == 'nothing came on /camera/color/camera_info, which /camera/driver offers'
+
+
+@pytest.mark.parametrize(('offer', 'checks'), [(LATCHED, []), (SENSOR, ['rates'])])
+def test_what_came_once_is_enough_where_it_is_latched(offer, checks):
+    traffic = Traffic(1, 0.0, longest_gap_s=5.0)
+    once = topic('/camera/color/camera_info', INFO, offer, SENSOR, traffic)
+    found = [f for f in examine(changed(topics={once.name: once})) if f.level != 'info']
+    assert [f.check for f in found] == checks
+    assert all(f.sentence == f'{once.name} paused for 5.0 s; it came once' for f in found)
+
+
+def test_a_result_that_does_not_come_is_said_last():
+    """Its node waits for something: that is the cause, and it may have said so itself."""
+    scan = Topic('/detection/scan', (Endpoint('/detection', 'sensor_msgs/msg/LaserScan'),),
+                 traffic=Traffic(0, 0.0))
+    (level, sentence, fix), = told(changed(topics={'/detection/scan': scan}), 'results')
+    assert (level, fix) == ('warning', 'mend what is found above first, then see its log')
+    assert sentence.startswith('nothing came on /detection/scan, which /detection makes of')
+    told(changed(topics={'/detection/scan': scan},
+                 statuses=(Status('/detection', 'warning', 'no transform'),)), 'diagnostics')
 
 
 def test_aligned_depth_takes_the_camera_info_of_colour():

@@ -217,10 +217,14 @@ def _missing_camera_info(topic: str, name: str, snapshot: Snapshot) -> Findings:
     if name in there:  # silent: said by rates
         return
     close = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    needed = is_depth_topic(topic)
+    nearest = snapshot.cameras.get(close[0]) if close else None
+    if close and nearest is None:  # the one for all of them is silent: the same
+        return
+    other = f'; {close[0]} is for {nearest.width}x{nearest.height} pixels in frame ' \
+        f"'{nearest.frame_id}'" if nearest else ''
     yield Finding(
-        'error' if needed else 'warning', 'camera_info', f'{topic} has no camera_info on {name}',
-        f'remap camera_info to {close[0]}' if close else
+        'error' if is_depth_topic(topic) else 'warning', 'camera_info',
+        f'{topic} has no camera_info on {name}{other}',
         'let the driver publish camera_info beside the image; depth is of no use without')
 
 
@@ -339,7 +343,7 @@ def rates(snapshot: Snapshot) -> Findings:
         if traffic is None:
             continue
         if not traffic.count:
-            if set(topic.types) & set(SENSOR_TYPES):
+            if set(topic.types) & set(SENSOR_TYPES) and not _is_result(topic, snapshot):
                 who = ', '.join(sorted({end.node for end in topic.publishers})) or 'the bag'
                 yield Finding(
                     'error', 'rates', f'nothing came on {name}, which {who} offers',
@@ -353,16 +357,41 @@ def rates(snapshot: Snapshot) -> Findings:
                 f'{expected_hz:g} are expected', 'lower resolution or load, check the cable, or '
                 + _PROFILE)
         gap_s, period_s = traffic.longest_gap_s, traffic.median_period_s
+        is_latched = all(end.qos.durability == 'transient_local' for end in topic.publishers)
+        if topic.publishers and is_latched:  # who comes later has it all the same
+            continue
         if set(topic.types) & set(SENSOR_TYPES) and gap_s > max(STALL_S, STALL_PERIODS * period_s):
+            often = f'it comes every {period_s * 1e3:.0f} ms otherwise'
             yield Finding(
-                'warning', 'rates', f'{name} paused for {gap_s:.1f} s; it comes every '
-                f'{period_s * 1e3:.0f} ms otherwise', 'look for what blocks its publisher or '
-                'the machine at that time')
+                'warning', 'rates', f'{name} paused for {gap_s:.1f} s; '
+                f"{'it came once' if math.isnan(period_s) else often}",
+                'look for what blocks its publisher or the machine at that time')
     for name in snapshot.expected_hz:
         if name not in snapshot.topics:
             close = difflib.get_close_matches(name, snapshot.topics, n=1)
             yield Finding('error', 'rates', f'there is no topic {name}, of which a rate is '
                           'expected', f'did you mean {close[0]}?' if close else 'start its node')
+
+
+def results(snapshot: Snapshot) -> Findings:
+    """Find results that do not come; why is said before, or by their nodes."""
+    for name, topic in snapshot.topics.items():
+        if topic.traffic is None or topic.traffic.count or not _is_result(topic, snapshot):
+            continue
+        makers = {end.node for end in topic.publishers}
+        if not any(s.name in makers and s.level != 'info' for s in snapshot.statuses):
+            yield Finding(
+                'warning', 'results', f'nothing came on {name}, which {", ".join(sorted(makers))} '
+                'makes of other messages', 'mend what is found above first, then see its log')
+
+
+def _is_result(topic: Topic, snapshot: Snapshot) -> bool:
+    """Return whether all who publish a topic make it of what sensors send."""
+    listeners = {end.node for t in snapshot.topics.values() for end in t.subscribers
+                 if end.type_name in SENSOR_TYPES}
+    ours = {need.node for need in snapshot.needs if need.frames or need.model}
+    makers = {end.node for end in topic.publishers}
+    return bool(makers) and makers <= listeners | ours
 
 
 def stamps(snapshot: Snapshot) -> Findings:
@@ -465,4 +494,4 @@ def machine(snapshot: Snapshot) -> Findings:
 
 CHECKS: tuple[Callable[[Snapshot], Findings], ...] = (
     bag, graph, publishers, types, qos, rates, stamps, encodings, depth_units, camera_info,
-    transforms, clock, transport, models, devices, diagnostics, machine)
+    transforms, clock, transport, models, devices, diagnostics, results, machine)

@@ -97,13 +97,15 @@ class _Watch:
         self._statuses: dict[str, Status] = {}
         self._clock, self._ros_ns = ClockWatch(), 0
         self._transforms = TransformWatch({})
+        self._latched: set[str] = set()  # topics that bring at once what was said before
         self._since_s: dict[str, float] = {}  # when listening to a topic began
 
     def want(self, frames: Mapping[str, float]) -> None:
         """Ask for these frames from now on, and count afresh what takes time to be met."""
         with self._lock:
             self._transforms.want(frames)
-            self._arrivals.clear()
+            for name in self._arrivals.keys() - self._latched:
+                del self._arrivals[name]
 
     def meet(self) -> None:
         """Wait until somebody is there, and nobody has come for a while."""
@@ -163,9 +165,11 @@ class _Watch:
             except ImportError:  # a type of somebody else
                 continue
             self._since_s[name] = time.monotonic()
+            qos = qos_for_all(publishers, _DEPTH)
+            if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+                self._latched.add(name)
             self._subscriptions[name] = self._node.create_subscription(
-                message, name, partial(self._receive, name, kinds[0]),
-                qos_for_all(publishers, _DEPTH), raw=True)
+                message, name, partial(self._receive, name, kinds[0]), qos, raw=True)
 
     def _is_wanted(self, name: str, kind: str) -> bool:
         """Return whether to listen: not where that makes a node compute, or send twice."""
