@@ -27,6 +27,8 @@ from perception_nodes.core.types import LaserRanges, StampedTransform, VelocityC
 Array = npt.NDArray[np.float64]
 
 _LONGEST_SKIP_M = 2.0  # along a plan, from one look at it to the next
+# localisation stamps map -> odom with the time until which it holds: AMCL 1 s ahead by default
+_LONGEST_AHEAD_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,7 @@ class GoalDriver:
         with self._lock:
             if not self._continues(route):
                 self._navigator.start()
+                self.distance_m = math.nan
             self._route, self._passed = route, 0
 
     def take_odometry(self, reading: OdometryReading) -> None:
@@ -264,6 +267,8 @@ class GoalDriver:
         assert self._route is not None
         route = self._route
         odom_from_frame, stamp_ns = self._transforms.lookup_newest(odom, route.frame_id)
+        if stamp_ns is not None and now_ns < stamp_ns <= now_ns + _LONGEST_AHEAD_NS:
+            stamp_ns = now_ns
         late = self._why_late(
             f"transform from '{route.frame_id}' to '{odom}'", stamp_ns, now_ns) \
             if stamp_ns is not None else ''

@@ -109,7 +109,7 @@ class TransformBuffer:
             newest = [self._links[frame].newest_ns for frame in between if frame in self._links]
             moving = [stamp_ns for stamp_ns in newest if stamp_ns is not None]
             stamp_ns = min(moving, default=None)
-            return _matrix(self._lookup(target, source, stamp_ns or 0)), stamp_ns
+            return _matrix(self._lookup(target, source, stamp_ns)), stamp_ns
 
     def _add(self, transform: StampedTransform, static: bool) -> None:
         link = self._links.get(transform.child)
@@ -124,19 +124,22 @@ class TransformBuffer:
     def _reset(self) -> None:
         self._links = {child: link for child, link in self._links.items() if link.static}
 
-    def _lookup(self, target: str, source: str, stamp_ns: int) -> Pose:
+    def _lookup(self, target: str, source: str, stamp_ns: int | None) -> Pose:
+        """Return a pose at a moment; None: all of it is static, or not connected."""
         from_source, from_target = self._ancestors(source), self._ancestors(target)
         common = next((frame for frame in from_source if frame in from_target), None)
-        asked = f"no transform from '{source}' to '{target}' at {_seconds(stamp_ns)}"
+        asked = f"no transform from '{source}' to '{target}'"
+        if stamp_ns is not None:
+            asked += f' at {_seconds(stamp_ns)}'
         if common is None:
             why = self._blame(from_source + from_target, self._why_apart(source, target))
             raise TransformError(f'{asked}: {why}', may_come=True)
         up, down = _IDENTITY, _IDENTITY
         try:
             for frame in from_source[:from_source.index(common)]:
-                up = _compose(self._links[frame].at(stamp_ns), up)
+                up = _compose(self._links[frame].at(stamp_ns or 0), up)
             for frame in from_target[:from_target.index(common)]:
-                down = _compose(self._links[frame].at(stamp_ns), down)
+                down = _compose(self._links[frame].at(stamp_ns or 0), down)
         except TransformError as error:
             why = self._blame(from_source + from_target, str(error))
             raise TransformError(f'{asked}: {why}', may_come=error.may_come) from None

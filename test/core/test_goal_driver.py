@@ -169,6 +169,27 @@ def test_goals_in_frames_that_move_or_are_not_known():
     assert step.reason.startswith("the newest transform from 'map' to 'odom' is 600 ms old")
 
 
+@pytest.mark.parametrize(('ahead_ms', 'state'), [
+    (1000, NavigationState.MOVING), (2100, NavigationState.STALE)])
+def test_localisation_stamps_its_transform_ahead(ahead_ms, state):
+    """AMCL's transform_tolerance is 1 s; what is far ahead is of another clock."""
+    robot = Robot().ready()
+    robot.map_from_odom(1.0, robot.now_ns + ahead_ms * MS)
+    robot.goal(3.0, frame='map')
+    step = robot.step()
+    assert step.state is state
+    assert ('in the future' in step.reason) == (state is NavigationState.STALE)
+
+
+def test_the_distance_to_a_goal_is_never_that_of_the_last_one():
+    robot = Robot().ready()
+    robot.step()
+    assert robot.driver.distance_m == pytest.approx(3.0)
+    robot.goal(3.0, frame='nowhere')
+    assert "no transform from 'nowhere' to 'odom': nobody" in robot.step().reason
+    assert math.isnan(robot.driver.distance_m)
+
+
 def test_a_laser_that_leans_or_is_nowhere():
     robot = Robot().ready()
     robot.scan(frame='mast')
