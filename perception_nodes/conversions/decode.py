@@ -36,6 +36,18 @@ _COLOUR = {
     'mono8': ('u1', 1, cv2.COLOR_GRAY2RGB),
     'mono16': ('u2', 1, cv2.COLOR_GRAY2RGB),
 }
+# the same for pixels that do not have all of their colour by themselves
+_SHARED = {
+    'bayer_rggb8': ('u1', 1, cv2.COLOR_BayerRGGB2RGB),
+    'bayer_bggr8': ('u1', 1, cv2.COLOR_BayerBGGR2RGB),
+    'bayer_gbrg8': ('u1', 1, cv2.COLOR_BayerGBRG2RGB),
+    'bayer_grbg8': ('u1', 1, cv2.COLOR_BayerGRBG2RGB),
+    'yuv422': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': ('u1', 2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': ('u1', 2, cv2.COLOR_YUV2RGB_YUY2),
+}
+_READ = {**_COLOUR, **_SHARED}
 _DEPTH = {'32FC1': 'f4', '16UC1': 'u2'}
 
 
@@ -48,15 +60,20 @@ def rgb_from_msg(msg: Any) -> npt.NDArray[np.uint8]:
     """
     Convert a colour or grey ``sensor_msgs/Image`` to RGB.
 
-    Grey images become three equal channels; 16-bit grey keeps its upper eight bits.
+    Grey images become three equal channels; 16-bit grey keeps its upper eight bits. Bayer mosaics
+    are interpolated linearly, and YUV is that of ITU-R BT.601, as in cv_bridge.
 
     :return: (H, W, 3) uint8; for ``rgb8`` without row padding a read-only view of the message.
     :raises ValueError: If the encoding is not a colour one or the buffer does not fit.
     """
-    if msg.encoding not in _COLOUR:
+    if msg.encoding not in _READ:
         return _rgb_through_cv_bridge(msg)
-    dtype, channels, to_rgb = _COLOUR[msg.encoding]
+    dtype, channels, to_rgb = _READ[msg.encoding]
     pixels = _pixels(msg, dtype, channels)
+    if channels == 2 and msg.width % 2:
+        raise ValueError(
+            f"image in '{msg.encoding}' is {msg.width} pixels wide; two neighbours share a "
+            'colour: the width must be even')
     if dtype == 'u2':
         pixels = (pixels >> 8).astype(np.uint8)
     if to_rgb is None:
@@ -69,8 +86,8 @@ def samples_from_msg(msg: Any) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     Return a copy of the pixels of a ``sensor_msgs/Image`` as its encoding has them.
 
     :return: (H, W) for grey or (H, W, 3 or 4) colours in the encoding's own order.
-    :raises ValueError: If the encoding is not one of those that :func:`rgb_from_msg` reads by
-        itself, or the buffer does not fit.
+    :raises ValueError: If each pixel does not have all of its colour by itself (Bayer, YUV), or
+        the buffer does not fit.
     """
     if msg.encoding not in _COLOUR:
         raise ValueError(
@@ -344,7 +361,7 @@ def _as_sent(full: CameraIntrinsics, msg: Any) -> CameraIntrinsics:
 
 
 def _rgb_through_cv_bridge(msg: Any) -> npt.NDArray[np.uint8]:
-    """Decode what only a ROS install can (Bayer, YUV), or say what is supported."""
+    """Decode what only a ROS install can, or say what is supported."""
     if msg.encoding in _DEPTH:
         raise ValueError(
             f"colour image has encoding '{msg.encoding}', that of a depth image; "
@@ -353,7 +370,7 @@ def _rgb_through_cv_bridge(msg: Any) -> npt.NDArray[np.uint8]:
         from cv_bridge import CvBridge
     except ImportError:
         raise ValueError(
-            f"colour image has encoding '{msg.encoding}'; supported are {', '.join(_COLOUR)}, "
+            f"colour image has encoding '{msg.encoding}'; supported are {', '.join(_READ)}, "
             'and more where cv_bridge is installed') from None
     return np.asarray(CvBridge().imgmsg_to_cv2(msg, 'rgb8'), np.uint8)
 

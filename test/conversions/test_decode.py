@@ -53,6 +53,29 @@ def test_colour_encodings_become_rgb(encoding, pixels, padding):
     assert decoded.flags.c_contiguous
 
 
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_a_mosaic_of_one_colour_has_it_everywhere(pattern, padding):
+    colour = dict(zip('rgb', (200, 100, 50), strict=True))
+    tile = np.array([colour[c] for c in pattern], np.uint8).reshape(2, 2)
+    decoded = rgb_from_msg(image(np.tile(tile, (3, 4)), f'bayer_{pattern}8', padding=padding))
+    assert decoded.shape == (6, 8, 3)
+    assert (decoded == [200, 100, 50]).all()
+
+
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize(('encoding', 'order'), [
+    ('uyvy', 'uyvy'), ('yuv422', 'uyvy'), ('yuyv', 'yuyv'), ('yuv422_yuy2', 'yuyv')])
+def test_two_pixels_that_share_a_colour_keep_their_brightness(encoding, order, padding):
+    """Red beside black beside white by ITU-R BT.601: luma 16 to 235, chroma around 128."""
+    y, u, v = iter([82, 82, 16, 235]), iter([90, 128]), iter([240, 128])
+    row = [next({'y': y, 'u': u, 'v': v}[c]) for c in 2 * order]
+    decoded = rgb_from_msg(
+        image(np.array(row, np.uint8).reshape(1, 4, 2), encoding, padding=padding))
+    expected = [[255, 0, 0], [255, 0, 0], [0, 0, 0], [255, 255, 255]]
+    np.testing.assert_allclose(decoded[0], expected, atol=3)
+
+
 @pytest.mark.parametrize('padding', [0, 2])
 @pytest.mark.parametrize('big_endian', [False, True])
 def test_grey_encodings_become_three_equal_channels(padding, big_endian):
@@ -92,7 +115,8 @@ def test_last_row_may_lack_its_padding():
 
 
 @pytest.mark.parametrize(('msg', 'sentence'), [
-    (image(RGB, 'yuv422'), "encoding 'yuv422'; supported are rgb8, .*where cv_bridge is"),
+    (image(RGB, 'nv21'), "encoding 'nv21'; supported are rgb8, .*where cv_bridge is"),
+    (image(RGB[..., :2], 'yuyv'), 'is 3 pixels wide; .* the width must be even'),
     (image(np.zeros((2, 2), np.uint16), '16UC1'), 'remap the depth topic'),
     (image(RGB, 'rgb8', cut=1), 'holds 17 bytes; 3x2 in .rgb8. with step 9 needs 18'),
     (image(RGB[:0], 'rgb8'), 'image is 3x0 pixels'),
@@ -257,11 +281,11 @@ def test_exotic_encodings_go_through_cv_bridge_where_it_is(monkeypatch):
     """The bridge gets the message as it is; its RGB comes back."""
     class Bridge:
         def imgmsg_to_cv2(self, msg, encoding):
-            assert (msg.encoding, encoding) == ('bayer_rggb8', 'rgb8')
+            assert (msg.encoding, encoding) == ('bayer_rggb16', 'rgb8')
             return RGB
 
     monkeypatch.setitem(sys.modules, 'cv_bridge', SimpleNamespace(CvBridge=Bridge))
-    decoded = rgb_from_msg(image(np.zeros((2, 3), np.uint8), 'bayer_rggb8'))
+    decoded = rgb_from_msg(image(np.zeros((2, 3), np.uint16), 'bayer_rggb16'))
     np.testing.assert_array_equal(decoded, RGB)
 
 
