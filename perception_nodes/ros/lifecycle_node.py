@@ -196,10 +196,11 @@ class ManagedNode(LifecycleNode, Generic[P, C]):
             try:
                 return change(request, response)
             except RuntimeError as error:  # rclpy's RCLError is no public name
-                asked, where = request.transition, ', at '  # of rcl's own source
-                self.get_logger().warning(
-                    f"no transition {asked.label or asked.id} from state "
-                    f"'{self._state_machine.current_state[1]}': {str(error).partition(where)[0]}")
+                asked, state = request.transition, self._state_machine.current_state[1]
+                why = str(error).partition(', at ')[0]  # of rcl's own source
+                if self.context.ok():  # else it is told to stop meanwhile
+                    self.get_logger().warning(
+                        f"no transition {asked.label or asked.id} from state '{state}': {why}")
                 response.success = False
                 return response
 

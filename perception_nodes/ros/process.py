@@ -118,8 +118,9 @@ def spin(executor: SingleThreadedExecutor) -> None:
         except ExternalShutdownException:
             return
         except Exception as error:
-            get_logger('perception_nodes').error(
-                f'a callback failed: {error}', throttle_duration_sec=5.0)
+            if ok():  # else it could not publish any more
+                get_logger('perception_nodes').error(
+                    f'a callback failed: {error}', throttle_duration_sec=5.0)
 
 
 def _stop_before_shutdown(movers: Sequence[Mover]) -> None:
