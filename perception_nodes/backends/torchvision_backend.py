@@ -44,9 +44,13 @@ class TorchvisionDetector:
         self._ids = np.fromiter(entry.class_names, np.int64)
         # it decides by what it sees, so its launches cannot be recorded
         self._on_device = DeviceNetwork(network, device, half_precision, records=False)
-        self._network = network
         self._device = device
         self._half_precision = half_precision
+
+    @property
+    def _network(self) -> Any:
+        """The network; held in one place, so that its memory is free when that is."""
+        return self._on_device.network
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""

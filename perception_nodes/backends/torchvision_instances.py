@@ -27,20 +27,27 @@ class TorchvisionInstances(TorchvisionDetector):
     def __init__(self, network: torch.nn.Module, entry: ModelEntry, device: torch.device,
                  half_precision: bool) -> None:
         super().__init__(network, entry, device, half_precision)
-        self._mask_branch = _branch(network, 'mask')
-        self._keypoint_branch = _branch(network, 'keypoint')
+        for kind in ('mask', 'keypoint'):
+            network.add_module(f'{kind}_branch', _branch(network, kind))
         keep_every_box(network)
         self.has_masks = self._mask_branch is not None
         self.keypoints = 0
         if self._keypoint_branch is not None:
-            predictor: Any = self._keypoint_branch[2]
-            self.keypoints = predictor.kps_score_lowres.out_channels
+            self.keypoints = self._keypoint_branch[2].kps_score_lowres.out_channels
+
+    @property
+    def _mask_branch(self) -> Any:
+        return self._network.mask_branch
+
+    @property
+    def _keypoint_branch(self) -> Any:
+        return self._network.keypoint_branch
 
     def predict_instances(
         self, frames: Sequence[npt.NDArray[np.uint8]], select: Select
     ) -> list[Detections]:
         """Find objects with masks or key points; see ``InstanceModel``."""
-        network: Any = self._network
+        network = self._network
         with inference(self._device, self._half_precision):
             batch, _ = network.transform(self._images(frames))
             features = network.backbone(batch.tensors)
@@ -102,7 +109,7 @@ class TorchvisionInstances(TorchvisionDetector):
 
     @staticmethod
     def _run(
-        branch: Sequence[torch.nn.Module], boxes: torch.Tensor, place: '_Place'
+        branch: torch.nn.ModuleList, boxes: torch.Tensor, place: '_Place'
     ) -> torch.Tensor:
         pool, head, predictor = branch
         pooled = pool(place.features, [boxes], [place.network_shape])
@@ -131,8 +138,9 @@ def load_instances(entry: ModelEntry, device: str, half_precision: bool) -> Torc
     return TorchvisionInstances(network, entry, place, half_precision)
 
 
-def _branch(network: Any, kind: str) -> list[torch.nn.Module] | None:
+def _branch(network: Any, kind: str) -> torch.nn.ModuleList | None:
     """Return what pools, thinks and answers for masks or key points; None where there is none."""
     parts = [getattr(network.roi_heads, f'{kind}_{part}', None)
              for part in ('roi_pool', 'head', 'predictor')]
-    return [part for part in parts if part is not None] or None
+    there = [part for part in parts if part is not None]
+    return torch.nn.ModuleList(there) if there else None

@@ -6,7 +6,7 @@ use, downloads, installs packages and runs what checkpoints say; the network alo
 """
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import inspect
 import logging
 import os
@@ -30,6 +30,9 @@ import torch
 
 log = logging.getLogger(__name__)
 
+# from a network and images to the tensors that are needed
+Reading = Callable[[Any, torch.Tensor], tuple[torch.Tensor, ...]]
+
 # of segmenters and pose networks the boxes are taken
 _KINDS = ('DetectionModel', 'SegmentationModel', 'PoseModel', 'RTDETRDetectionModel')
 _QUIET = {'YOLO_OFFLINE': 'true', 'YOLO_AUTOINSTALL': 'false', 'YOLO_VERBOSE': 'false'}
@@ -48,10 +51,9 @@ class UltralyticsDetector:
         self._is_end_to_end = bool(getattr(network.model[-1], 'end2end', False))
         self._channels = 4 + len(network.names)  # further ones are masks or key points
         self.needs_suppression = not (self._is_transformer or self._is_end_to_end)
-        self._names: tuple[str, ...] = ()  # of the tensors that are needed
+        self._names, reading = self._readings()
         # its networks keep grids of the last shape, which a recording would not know of
-        self._network = DeviceNetwork(
-            network, device, half_precision, self._tensors, records=False)
+        self._network = DeviceNetwork(network, device, half_precision, reading, records=False)
 
     def predict(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
         """Find objects in each (H, W, 3) uint8 RGB frame; see ``DetectorModel``."""
@@ -76,18 +78,11 @@ class UltralyticsDetector:
                 answers[i] = outputs, resize, (spec.width, spec.height)
         return [answers[i] for i in range(len(frames))]
 
-    def _tensors(self, network: Any, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs = self._outputs(*network(images))
-        self._names = tuple(outputs)
-        return tuple(outputs.values())
-
-    def _outputs(self, decoded: Any, raw: Any) -> dict[str, torch.Tensor]:
-        """Name the tensors that are needed of what the network returns."""
+    def _readings(self) -> tuple[tuple[str, ...], Reading]:
+        """Return the names of the tensors that are needed, and what reads them."""
         if self._is_transformer:
-            # of the last decoder layer, before what the versions of ultralytics do differently
-            return {'boxes': raw[0][-1], 'logits': raw[1][-1]}
-        # segmenters add what their masks are made of
-        return {'decoded': decoded[0] if isinstance(decoded, tuple) else decoded}
+            return ('boxes', 'logits'), _boxes_and_logits
+        return ('decoded',), _decoded
 
     def _detections(
         self, outputs: heads.Outputs, resize: Resize, size: tuple[int, int]
@@ -99,6 +94,18 @@ class UltralyticsDetector:
         else:
             found = heads.yolo_scores(outputs['decoded'][:self._channels].T, self._columns)
         return Detections(resize.undo(found.boxes_xyxy), found.scores, found.class_ids)
+
+
+def _boxes_and_logits(network: Any, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Read the last decoder layer, before what the versions of ultralytics do differently."""
+    _, raw = network(images)
+    return raw[0][-1], raw[1][-1]
+
+
+def _decoded(network: Any, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    decoded, _ = network(images)
+    # segmenters add what their masks are made of
+    return (decoded[0] if isinstance(decoded, tuple) else decoded,)
 
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> UltralyticsDetector:

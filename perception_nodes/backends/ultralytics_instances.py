@@ -9,7 +9,11 @@ import numpy.typing as npt
 from perception_nodes.backends import heads
 from perception_nodes.backends.masks import masks_from_fields
 from perception_nodes.backends.preprocess import Resize
-from perception_nodes.backends.ultralytics_backend import open_network, UltralyticsDetector
+from perception_nodes.backends.ultralytics_backend import (
+    open_network,
+    Reading,
+    UltralyticsDetector,
+)
 from perception_nodes.core.manifest import ModelEntry
 from perception_nodes.core.protocols import Select
 from perception_nodes.core.types import Detections, Masks
@@ -28,8 +32,8 @@ class UltralyticsInstances(UltralyticsDetector):
 
     def __init__(self, network: Any, entry: ModelEntry, device: torch.device,
                  half_precision: bool) -> None:
-        super().__init__(network, entry, device, half_precision)
         self.has_masks = type(network).__name__ == 'SegmentationModel'
+        super().__init__(network, entry, device, half_precision)
         # number of points, and of values of each: with or without a score
         self._keypoint_shape = (0, 3) if self.has_masks else tuple(network.model[-1].kpt_shape)
         self.keypoints = self._keypoint_shape[0]
@@ -42,9 +46,10 @@ class UltralyticsInstances(UltralyticsDetector):
             self._instances(outputs, resize, size, frame, select)
             for frame, (outputs, resize, size) in zip(frames, self._answers(frames), strict=True)]
 
-    def _outputs(self, decoded: Any, raw: Any) -> dict[str, torch.Tensor]:
-        outputs = super()._outputs(decoded, raw)
-        return outputs | {'prototypes': decoded[1]} if self.has_masks else outputs
+    def _readings(self) -> tuple[tuple[str, ...], Reading]:
+        if self.has_masks:
+            return ('decoded', 'prototypes'), _decoded_and_prototypes
+        return super()._readings()
 
     def _instances(
         self, outputs: heads.Outputs, resize: Resize, size: tuple[int, int],
@@ -73,6 +78,11 @@ class UltralyticsInstances(UltralyticsDetector):
         points[..., :self._keypoint_shape[1]] = values.reshape(-1, *self._keypoint_shape)
         points[..., :2] = (points[..., :2] - resize.offset_xy) / resize.scale_xy
         return points
+
+
+def _decoded_and_prototypes(network: Any, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    (decoded, prototypes), _ = network(images)
+    return decoded, prototypes
 
 
 def load_instances(entry: ModelEntry, device: str, half_precision: bool) -> UltralyticsInstances:

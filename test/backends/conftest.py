@@ -1,7 +1,9 @@
 """What the tests of the backends share: entries for weights that were made a moment ago."""
 
+import gc
 import hashlib
 from pathlib import Path
+import weakref
 
 import numpy as np
 from perception_nodes.backends.runtime_choice import cuda_device_count
@@ -56,8 +58,39 @@ def place(request):
         yield request.param
         return
     from torch.backends import cudnn
-    with cudnn.flags(allow_tf32=False):
+    with cudnn.flags(enabled=True, allow_tf32=False):
         yield request.param
+
+
+@pytest.fixture
+def gives_memory_back(monkeypatch):
+    """
+    Return a function that loads a model, drops it, and says whether its network goes at once.
+
+    A GPU's memory goes back when a network dies: who holds a part of it longer, or in a circle
+    that waits for the garbage collector, keeps that memory from others.
+    """
+    from perception_nodes.backends.device_network import DeviceNetwork
+    gone = []
+
+    def give_back(device_network):
+        network = weakref.ref(device_network.network)
+        device_network.__dict__.clear()
+        gone.append(network() is None)
+
+    def check(load):
+        model = load()
+        gc.collect()
+        gone.clear()
+        gc.disable()
+        try:
+            del model
+        finally:
+            gc.enable()
+        return gone == [True]
+
+    monkeypatch.setattr(DeviceNetwork, '__del__', give_back)
+    return check
 
 
 class _Poison:

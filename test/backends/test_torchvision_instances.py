@@ -149,3 +149,8 @@ def test_a_detector_of_boxes_gives_no_instances(pair):
     _, entry = pair
     with pytest.raises(ValueError, match='for instances; there are .*maskrcnn_resnet50_fpn'):
         load_model(replace(entry, architecture='ssd300_vgg16'), 'cpu')
+
+
+def test_the_memory_goes_with_the_model(pair, gives_memory_back):
+    _, entry = pair
+    assert gives_memory_back(lambda: load_model(entry, 'cpu'))

@@ -211,3 +211,7 @@ def test_its_machinery_is_off(yolo):
     assert os.environ['YOLO_OFFLINE'] == 'true'
     assert os.environ['YOLO_AUTOINSTALL'] == 'false'
     assert 'YOLO_CONFIG_DIR' in os.environ
+
+
+def test_the_memory_goes_with_the_model(yolo, gives_memory_back):
+    assert gives_memory_back(lambda: load_model(yolo, 'cpu'))
