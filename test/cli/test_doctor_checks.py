@@ -245,7 +245,7 @@ def test_a_camera_info_for_all_images_that_is_silent_is_said_once():
 
 @pytest.mark.parametrize(('offer', 'checks'), [(LATCHED, []), (SENSOR, ['rates'])])
 def test_what_came_once_is_enough_where_it_is_latched(offer, checks):
-    traffic = Traffic(1, 0.0, longest_gap_s=5.0)
+    traffic = Traffic(1, 0.0, longest_gap_s=5.0, lag_s=8.0 if offer is LATCHED else 0.0)
     once = topic('/camera/color/camera_info', INFO, offer, SENSOR, traffic)
     found = [f for f in examine(changed(topics={once.name: once})) if f.level != 'info']
     assert [f.check for f in found] == checks

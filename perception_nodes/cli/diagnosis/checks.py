@@ -357,8 +357,7 @@ def rates(snapshot: Snapshot) -> Findings:
                 f'{expected_hz:g} are expected', 'lower resolution or load, check the cable, or '
                 + _PROFILE)
         gap_s, period_s = traffic.longest_gap_s, traffic.median_period_s
-        is_latched = all(end.qos.durability == 'transient_local' for end in topic.publishers)
-        if topic.publishers and is_latched:  # who comes later has it all the same
+        if _is_latched(topic):  # who comes later has it all the same
             continue
         if set(topic.types) & set(SENSOR_TYPES) and gap_s > max(STALL_S, STALL_PERIODS * period_s):
             often = f'it comes every {period_s * 1e3:.0f} ms otherwise'
@@ -385,6 +384,11 @@ def results(snapshot: Snapshot) -> Findings:
                 'makes of other messages', 'mend what is found above first, then see its log')
 
 
+def _is_latched(topic: Topic) -> bool:
+    return bool(topic.publishers) and all(
+        end.qos.durability == 'transient_local' for end in topic.publishers)
+
+
 def _is_result(topic: Topic, snapshot: Snapshot) -> bool:
     """Return whether all who publish a topic make it of what sensors send."""
     listeners = {end.node for t in snapshot.topics.values() for end in t.subscribers
@@ -398,7 +402,7 @@ def stamps(snapshot: Snapshot) -> Findings:
     """Find header stamps far from the time at which their messages came."""
     for name, topic in snapshot.topics.items():
         lag_s = topic.traffic.lag_s if topic.traffic else math.nan
-        if lag_s > STALE_STAMP_S or lag_s < -FUTURE_STAMP_S:
+        if lag_s < -FUTURE_STAMP_S or lag_s > STALE_STAMP_S and not _is_latched(topic):
             side = 'behind' if lag_s > 0.0 else 'ahead of'
             yield Finding(
                 'warning', 'stamps', f'the stamps of {name} are {abs(lag_s):.1f} s {side} the '
