@@ -30,6 +30,8 @@ _ALL = 10_000
 _TRAINED_WITHOUT_EPSILON = ('258fb6c6', 'bf2d0c1e', 'eeacb38b', 'fc266e95')
 # beginnings of the names of those that give masks or key points
 _INSTANCES = ('maskrcnn', 'keypointrcnn')
+# what gives features, and what gives boxes relative to others
+_BEFORE_BOXES = ('backbone', 'head', 'rpn.head', 'roi_heads.box_predictor')
 _KEYPOINT_COUNT = 'roi_heads.keypoint_predictor.kps_score_lowres.bias'  # one element for each
 
 
@@ -46,6 +48,11 @@ class TorchvisionDetector:
         self._on_device = DeviceNetwork(network, device, half_precision, records=False)
         self._device = device
         self._half_precision = half_precision
+        for name, part in network.named_modules() if half_precision else ():
+            if name in _BEFORE_BOXES:
+                # torchvision computes boxes in the precision of features and of what heads give:
+                # 16 bits would round them to whole pixels from 1024 on
+                part.register_forward_hook(lambda part, given, answer: _in_32_bits(answer))
 
     @property
     def _network(self) -> Any:
@@ -77,6 +84,15 @@ class TorchvisionDetector:
         return Detections(
             np.ascontiguousarray(table[owned, :4]), np.ascontiguousarray(table[owned, 4]),
             labels[owned])
+
+
+def _in_32_bits(answer: Any) -> Any:
+    """Return tensors, however they are nested, in 32 bits."""
+    if isinstance(answer, torch.Tensor):
+        return answer.float()
+    if isinstance(answer, dict):
+        return {name: _in_32_bits(value) for name, value in answer.items()}
+    return type(answer)(_in_32_bits(value) for value in answer)
 
 
 def load_detector(entry: ModelEntry, device: str, half_precision: bool) -> TorchvisionDetector:

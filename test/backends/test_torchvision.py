@@ -265,3 +265,24 @@ def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
     assert choose_device('cuda:1', False) == torch.device('cuda:1')
     with pytest.raises(ValueError, match=r'only 2 CUDA device\(s\), counted from 0'):
         choose_device('cuda:2', False)
+
+
+@pytest.mark.parametrize(('architecture', 'parts'), [
+    ('ssdlite320_mobilenet_v3_large', {'backbone', 'head'}),
+    ('retinanet_resnet50_fpn', {'backbone', 'head'}), ('fcos_resnet50_fpn', {'backbone', 'head'}),
+    ('fasterrcnn_mobilenet_v3_large_320_fpn',
+     {'backbone', 'rpn.head', 'roi_heads.box_predictor'})])
+def test_half_precision_does_not_round_boxes(make_entry, tmp_path, architecture, parts):
+    """Torchvision computes them in the precision of what these parts give."""
+    entry = make_entry(tmp_path / 'absent', 'torchvision', architecture, CLASSES)
+    answer = {'a': torch.zeros(2, dtype=torch.float16), 'b': [torch.ones(1, dtype=torch.float16)]}
+    for half_precision, dtype in ((True, torch.float32), (False, torch.float16)):
+        with backend.Uninitialised(), torch.device('meta'):
+            network = torchvision.models.get_model(
+                architecture, weights=None, weights_backbone=None, num_classes=CLASSES + 1)
+        backend.TorchvisionDetector(network, entry, torch.device('meta'), half_precision)
+        for name in parts:
+            part = network.get_submodule(name)
+            part.forward = lambda images: answer
+            found = part(None)
+            assert (found['a'].dtype, found['b'][0].dtype) == (dtype, dtype), name
