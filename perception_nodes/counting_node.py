@@ -57,9 +57,10 @@ class CountingNode(MessageNode[CountingParams, ObjectCounter]):
                 'the detection node')
         self.core.step(found, stamp_ns_from_msg(msg.header.stamp))
         if self._class_names is None:
-            raise ValueError(
-                f"counted, but no class names have come on '{self._labels_topic}': remap "
-                'label_info to that of the node that publishes the boxes')
+            self.fail(
+                f"counted, but not published: no class names have come on '{self._labels_topic}'; "
+                'remap label_info to that of the node that publishes the boxes')
+            return
         counts = self.core.counts
         if counts != self._told:
             self._told = counts

@@ -8,6 +8,7 @@ image has got the number of another one, and has crossed nothing on its way.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import combinations
 import math
 
 import cv2
@@ -52,6 +53,10 @@ class CountingParams(Params):
             raise ValueError(
                 f"parameter 'zone' is {list(self.zone)}; it must be pairs x, y of three points "
                 'or more')
+        if self.zone and not _goes_around(np.reshape(self.zone, (-1, 2))):
+            raise ValueError(
+                f"parameter 'zone' is {list(self.zone)}, which encloses nothing or crosses "
+                'itself; give its points in the order in which one meets them on a way around it')
 
 
 @dataclass(eq=False)
@@ -156,3 +161,16 @@ class ObjectCounter:
         if direction not in track.counted:
             track.counted.add(direction)
             self._crossed[direction][track.class_id] += 1
+
+
+def _goes_around(points: npt.NDArray[np.float64]) -> bool:
+    """Return whether a polygon, points (N, 2), has an area and no two sides that cross."""
+    def turn(a: int, b: int, c: int) -> float:  # positive where c is on one side of a to b
+        (ax, ay), (bx, by), (cx, cy) = points[a], points[b], points[c]
+        return float((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+
+    sides = [(n, (n + 1) % len(points)) for n in range(len(points))]
+    crossed = any(
+        turn(a, b, c) * turn(a, b, d) < 0.0 and turn(c, d, a) * turn(c, d, b) < 0.0
+        for (a, b), (c, d) in combinations(sides, 2))
+    return not crossed and any(turn(0, n, n + 1) for n in range(1, len(points) - 1))

@@ -130,8 +130,17 @@ def test_after_a_jump_of_time_objects_begin_anew():
     ({'zone': (0.0, 0.0, 9.0, 0.0, 9.0, float('inf'))}, "'zone' is .*inf.* finite"),
     ({'zone': (1.0, 2.0, 3.0, 4.0)}, "'zone' is .* three points"),
     ({'zone': (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)}, 'pairs'),
+    ({'zone': (0.0, 0.0, 9.0, 9.0, 9.0, 0.0, 0.0, 9.0)}, "'zone' is .* crosses itself; give its"),
+    ({'zone': (0.0, 0.0, 5.0, 0.0, 9.0, 0.0)}, "'zone' is .* encloses nothing"),
     ({}, "either 'line' or 'zone'"),
     ({'line': LINE.line, 'zone': ZONE.zone}, "either 'line' or 'zone'")])
 def test_a_border_that_is_none_is_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         ObjectCounter(CountingParams(**values))
+
+
+@pytest.mark.parametrize('zone', [
+    (0.0, 0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 9.0, 0.0, 0.0),  # closed by its first point once more
+    (0.0, 9.0, 9.0, 9.0, 9.0, 0.0, 5.0, 5.0, 0.0, 0.0)])  # the other way around, with a notch
+def test_a_zone_may_be_closed_or_hollow(zone):
+    ObjectCounter(CountingParams(zone=zone))

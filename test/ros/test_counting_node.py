@@ -59,7 +59,8 @@ def test_crossings_are_counted_and_boxes_without_numbers_refused(graph, start_no
 
     refused = after(lambda: status('set track to true'), 50, numbered=False)
     assert int(values(refused)['dropped_no_id']) >= 1
-    after(lambda: status("no class names have come on '/label_info'"), 20)
+    after(lambda: status("counted, but not published: no class names have come on '/label_info'"),
+          20)
     assert counts == []
     graph.publisher(LabelInfo, '/label_info', LATCHED).publish(
         label_info_to_msg({PERSON: 'person'}, 0.5, header_to_msg(0, '')))
