@@ -219,6 +219,12 @@ class Feed(Generic[T]):
         self._subscription: Subscription | None = None
         if is_local:
             return
+        # ROS applies the rules of remapping to it once more
+        self.topic = node.resolve_topic_name(topic)
+        if self.topic != topic:
+            node.get_logger().warning(
+                f"'{topic}' is remapped once more: listening to '{self.topic}'; remap the input "
+                'to that in one step, and do not swap the names of two topics')
         self._asked = self._qos = QoSProfile(
             depth=DEPTH, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscribe()

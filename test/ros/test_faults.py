@@ -92,6 +92,17 @@ def test_compressed_images_are_taken_from_their_own_topic(graph, start_node, tou
     assert found[0].header.stamp.nanosec == 7
 
 
+def test_a_name_that_is_remapped_twice_is_said(graph, start_node, touchy):
+    """What is listened to is what is named, also where nothing arrives."""
+    node = start_node('detection_node', *touchy, '-r', 'image:=/eye', '-r', '/eye:=/other_eye')
+    graph.wait_for(lambda: "'/eye' is remapped once more: listening to '/other_eye'"
+                   in node.output, 'the warning')
+    arrays = graph.collect(DiagnosticArray, '/diagnostics')
+    graph.wait_for(lambda: any("nothing arrives on '/other_eye'" in s.message
+                               for a in arrays for s in a.status), 'the name')
+    assert graph.node.count_subscribers('/other_eye') == 1
+
+
 def test_incompatible_qos_is_named(graph, start_node, touchy):
     """Reliable is asked for, best effort is offered: topic and policy are said."""
     start_node('detection_node', *touchy, '-p', 'input_reliability:=reliable')

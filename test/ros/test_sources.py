@@ -31,6 +31,9 @@ class FakeNode:
         self.callbacks[topic] = callback
         return SimpleNamespace(topic=topic)
 
+    def resolve_topic_name(self, topic):
+        return topic
+
     def create_timer(self, period_s, callback, clock):
         """Let nothing happen by itself."""
 
