@@ -125,7 +125,7 @@ def fit(
         run.train_epoch()
     task.network.load_state_dict(load_whole(folder / BEST)['network'])
     task.network.eval()
-    log.info('best of %d epochs: %s', run.epoch, told(run.best))
+    log.info('best of %d epoch(s): %s', run.epoch, told(run.best))
     return {**run.best, 'cpu_s': run.cpu_s}
 
 
@@ -178,12 +178,11 @@ class _Run:
             return
         state = load_whole(file)
         if state['settings'] != self._settings:
-            raise ValueError(
-                f'{self._folder} holds a training with other settings ({state["settings"]}); '
-                'give the settings it was begun with, or another folder')
+            raise ValueError(other_settings(self._folder, state['settings'], self._settings))
         self._task.network.load_state_dict(state['network'])
         self._optimizer.load_state_dict(state['optimizer'])
-        self._scaler.load_state_dict(state['scaler'])
+        if state['scaler']:  # empty where the run was begun on a CPU
+            self._scaler.load_state_dict(state['scaler'])
         if self._average is not None:
             self._average.load_state_dict(state['average'])
         self.epoch, self.best = state['epoch'], state['best']
@@ -340,6 +339,16 @@ def load_whole(file: Path) -> dict[str, Any]:
             f'{file} is no checkpoint of a training, or damaged: delete it to begin again '
             f'({first_line})') from error
     return state
+
+
+def other_settings(folder: Path, begun_with: str, given: str) -> str:
+    """Return the sentence for a folder whose run was told something else; both are JSON."""
+    was, now = json.loads(begun_with), json.loads(given)
+    different = ', '.join(
+        f'{name} {json.dumps(was.get(name))} (now {json.dumps(now.get(name))})'
+        for name in sorted({*was, *now}) if was.get(name) != now.get(name))
+    return (f'{folder} holds a training with other settings: {different}; give the settings it '
+            'was begun with, or another folder')
 
 
 def told(row: Mapping[str, float]) -> str:

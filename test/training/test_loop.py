@@ -71,6 +71,15 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, epoch):
     assert not list(killed.glob('.*.part'))
 
 
+def test_a_run_begun_on_a_cpu_goes_on_where_losses_are_scaled(tmp_path, monkeypatch):
+    """As on a GPU; a checkpoint from a CPU knows no scale to go on with."""
+    best = fit(Lines(), PARAMS, tmp_path)
+    scaler = torch.amp.GradScaler('cpu')
+    assert scaler.is_enabled()
+    monkeypatch.setattr(loop.torch.amp, 'GradScaler', lambda *arguments, **named: scaler)
+    assert fit(Lines(), PARAMS, tmp_path) == best
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     best = fit(Lines(), PARAMS, tmp_path)
     files = [tmp_path / name for name in ('history.jsonl', 'checkpoint.pt', 'best.pt')]
@@ -128,7 +137,7 @@ def test_other_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match='holds a training with other settings') as error:
         fit(Lines(), replace(PARAMS, learning_rate=0.1), tmp_path, {'augment': 'light'})
     assert str(tmp_path) in str(error.value)
-    with pytest.raises(ValueError, match='"augment": "light".*or another folder'):
+    with pytest.raises(ValueError, match=r'settings: augment "light" \(now "strong"\); give the'):
         fit(Lines(), PARAMS, tmp_path, {'augment': 'strong'})
 
 
