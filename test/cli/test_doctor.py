@@ -162,9 +162,9 @@ def test_a_cut_bag_is_a_warning_and_an_expected_rate_is_checked(tmp_path, capsys
 
 def test_bytes_that_are_no_image_are_said_once(tmp_path):
     streams = [(COLOUR, START_NS + k * 100_000_000, image(START_NS, np.zeros(
-        (6, 8, 3), np.uint8), 'yuv422')) for k in range(5)]
+        (6, 8, 3), np.uint8), 'nv21')) for k in range(5)]
     found = bag_snapshot(write(tmp_path / 'bag', streams), [], {})
-    assert "encoding 'yuv422'; supported are rgb8" in found.images[COLOUR].problem
+    assert "encoding 'nv21'; supported are rgb8" in found.images[COLOUR].problem
     assert found.topics[COLOUR].traffic.lag_s == pytest.approx(0.2)
 
 

@@ -119,7 +119,7 @@ def test_bad_images_are_counted_and_explained_and_the_node_lives(
     node = start_node('detection_node')
     publisher = graph.publisher(Image, '/image', qos_profile_sensor_data)
     for change, sentence in (
-            ({'encoding': 'yuv422'}, "encoding 'yuv422'; supported are rgb8"),
+            ({'encoding': 'nv21'}, "encoding 'nv21'; supported are rgb8"),
             ({'height': 0}, 'image is 64x0 pixels'),
             ({'height': 480}, 'image buffer holds 9216 bytes; 64x480')):
         bad = image_to_msg(GREY, 'rgb8', header_to_msg(0, FRAME_ID))
