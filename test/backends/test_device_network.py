@@ -22,6 +22,8 @@ from perception_nodes.backends.torch_classifier import TorchClassifier  # noqa: 
 from perception_nodes.evaluation.gpu_frames import read_frames  # noqa: E402
 from perception_nodes.evaluation.gpu_subjects import subjects  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +134,30 @@ def own_networks():
     yield pytest.param(SceneDetector, 'boxes', id='scene_detector')
 
 
+class NothingFromHost(TorchDispatchMode):
+    """
+    Refuses what comes from the host while a network runs: no graph can hold it.
+
+    Whatever an operation takes must be a weight, an image, or what another one gave on the device.
+    A list of indices is none of them; by its device alone it cannot be told.
+    """
+
+    def __init__(self, network, images):
+        super().__init__()
+        self._known = [images, *network.parameters(), *network.buffers()]
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for tensor in tree_leaves((args, kwargs)):
+            # numbers are tensors without axes here
+            if isinstance(tensor, torch.Tensor) and tensor.ndim:
+                assert any(tensor is known for known in self._known), f'{func} is given a stranger'
+        answer = func(*args, **kwargs or {})
+        found = [t for t in tree_leaves(answer) if isinstance(t, torch.Tensor)]
+        assert all(t.is_meta for t in found if t.ndim), f'{func} gives a tensor on the host'
+        self._known += found
+        return answer
+
+
 @pytest.mark.parametrize(('build', 'kind'), list(own_networks()))
 def test_from_pixels_to_masks_nothing_asks_the_host(build, kind):
     """On a device without numbers every hidden copy to the host is an error."""
@@ -150,6 +176,43 @@ def test_from_pixels_to_masks_nothing_asks_the_host(build, kind):
             answer, Resize.between(100, 60, spec), (size, size), (100, 60), confidence=True)
         assert ids.shape == sure.shape == (2, 60, 100)
         assert ids.dtype == torch.uint8 and broken.is_meta
+
+
+@pytest.mark.parametrize('build', [case.values[0] for case in own_networks()],
+                         ids=[case.id for case in own_networks()])
+def test_nothing_comes_from_the_host_while_own_networks_run(build):
+    """A list of indices, or a tensor made on the way: each goes up in every run, and waits."""
+    with META:
+        network = build(5)
+    side = 32 if build is NETWORKS['classification']['lenet5'] else 64
+    on_meta = DeviceNetwork(network, META, False)
+    images = torch.empty(2, 3, side, side, device='meta')
+    with NothingFromHost(on_meta.network, images):
+        answer, = on_meta.forward(images)
+    assert answer.is_meta
+
+
+@pytest.mark.parametrize(
+    'name', ['sim_scene_detector', 'coco_ssdlite_mobilenet_v2', 'lraspp_mobilenet_v3_large'])
+def test_nothing_comes_from_the_host_while_shipped_networks_run(name):
+    subject, = (subject for subject in subjects() if subject.name == name)
+    loaded = subject.load('cpu', False)
+    on_meta = DeviceNetwork(
+        loaded.network.network.to('meta'), META, False, loaded.network.forward_of)
+    images = on_meta.prepared([np.zeros((240, 320, 3), np.uint8)], loaded.input)
+    with NothingFromHost(on_meta.network, images):
+        assert all(answer.is_meta for answer in on_meta.forward(images))
+
+
+@pytest.mark.parametrize('forward', [
+    lambda images: images[:, [2, 0]], lambda images: images + torch.ones(3, 1, 1).to('meta'),
+    lambda images: images * torch.tensor([1.0, 2.0, 3.0, 4.0], device='meta')])
+def test_what_comes_from_the_host_is_seen(forward):
+    images = torch.empty(1, 3, 4, 4, device='meta')
+    with pytest.raises(AssertionError), NothingFromHost(nn.Identity(), images):
+        forward(images)
+    with NothingFromHost(nn.Identity(), images):
+        (images[:, 1:] * 2.0 + torch.arange(4, device='meta')).flip(1)
 
 
 @pytest.fixture
