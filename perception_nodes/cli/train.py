@@ -6,8 +6,11 @@ A training is a module like a verb's, imported when it is asked for: it offers
 """
 
 from argparse import ArgumentParser, Namespace
+import logging
 
 from perception_nodes.cli.choices import add_choices, run_choice
+
+log = logging.getLogger(__name__)
 
 # name: (module, what it trains)
 TRAININGS = {
@@ -35,4 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Run the training with the arguments it declares itself."""
-    return run_choice('train', TRAININGS, arguments)
+    try:
+        return run_choice('train', TRAININGS, arguments)
+    except KeyboardInterrupt:
+        log.info('interrupted%s', '' if arguments.choice == 'yolo' else
+                 '; the same command goes on after what is finished')
+        return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from perception_nodes.sim.scene import Split
 from perception_nodes.sim.simulator import Simulator
 from perception_nodes.sim.worlds.tabletop import make_tabletop
 from tqdm import tqdm
+
+log = logging.getLogger(__name__)
 
 # seeds of a split's first scene; those of the benchmark begin at 80,000
 FIRST_SCENES: dict[Split, int] = {'train': 1220, 'val': 60_000, 'test': 70_000}
@@ -85,6 +88,7 @@ def write_scenes(
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    log.info('%s: physics tries grasps in %d scene(s), some seconds in each', split, len(missing))
     sim = make_simulator()
     try:
         for seed in tqdm(missing, f'grasps for {split}', unit='scene', disable=None):

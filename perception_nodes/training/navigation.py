@@ -20,7 +20,7 @@ from perception_nodes.sim import navigation_kernels as kernels
 from perception_nodes.sim.navigation_batch import RobotBatch, SensorParams
 from perception_nodes.sim.navigation_worlds import make_navigation_world
 from perception_nodes.training.curves import Curves
-from perception_nodes.training.loop import load_whole, save_whole, told
+from perception_nodes.training.loop import load_whole, other_settings, save_whole, told
 from perception_nodes.training.navigation_ppo import CHUNK, RecurrentPPO
 from perception_nodes.training.navigation_robots import (
     INDOOR_ROBOTS,
@@ -130,9 +130,7 @@ def _saved(folder: Path, settings: str) -> dict[str, Any] | None:
         return None
     saved = load_whole(folder / _CHECKPOINT)
     if saved['settings'] != settings:
-        raise ValueError(
-            f'{folder} holds a training with other settings ({saved["settings"]}); '
-            'give the settings it was begun with, or another folder')
+        raise ValueError(other_settings(folder, saved['settings'], settings))
     return saved
 
 
