@@ -69,12 +69,13 @@ def run(arguments: Namespace) -> int:
         from perception_nodes.cli.benchmark_pipeline import on_one_core, settings
         for tried in settings(egl.works):
             values.update(on_one_core(tried, arguments.seconds))
+    width = max(map(len, values))
     for name, value in values.items():
-        log.info('%-32s %.3f', name, value)
+        print(f'{name:{width}}  {value:10.3f}')
     write_results(
         arguments.out, {**values, 'egl_device': egl.what}, seed=arguments.seed,
         n=arguments.scenes, wall_s=time.monotonic() - begun)
-    log.info('written to %s', arguments.out)
+    log.info('wrote %s', arguments.out)
     return 0
 
 
