@@ -21,7 +21,8 @@ import sys
 
 for name in ('rclpy', 'std_msgs', 'sensor_msgs', 'vision_msgs', 'ultralytics', 'mujoco', 'onnx',
              'onnxruntime', 'faster_coco_eval', 'matplotlib', 'skimage', 'sklearn', 'safetensors',
-             'aiohttp', 'jinja2', 'rosbags', 'tqdm'):
+             'aiohttp', 'jinja2', 'rosbags', 'tqdm', 'scipy', 'mcap', 'lz4', 'zstandard',
+             'gymnasium', 'stable_baselines3', 'openvino', 'pandas', 'ament_index_python'):
     sys.modules[name] = None  # importing it is an error
 from perception_nodes.evaluation.gpu_check import main
 sys.exit(main(sys.argv[1:]))
