@@ -81,6 +81,7 @@ def run(arguments: Namespace) -> int:
         return 0
     if missing < total:
         log.info('%d of %d frames are there already', total - missing, total)
+    log.info('%d frames are drawn by %d process(es)', missing, arguments.processes)
     try:
         with progress(total, 'frame') as bar:
             bar.update(total - missing)

@@ -58,6 +58,7 @@ def draw_curves(rows: list[dict[str, float]], file: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure((9.0, 3.4), layout='constrained')
     FigureCanvasAgg(figure)
@@ -71,6 +72,7 @@ def draw_curves(rows: list[dict[str, float]], file: Path) -> None:
         axes.plot(*zip(*points, strict=True), marker='.', label=name)
     for axes, title in ((losses, 'training losses'), (scores, 'validation')):
         axes.set_xlabel('epoch')
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title)
         axes.grid(alpha=0.3)
         if axes.lines:
