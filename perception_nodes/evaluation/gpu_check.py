@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--repeats', type=_count, default=50, metavar='N',
                         help='runs behind each time (default %(default)s)')
     parser.add_argument('--only', nargs='*', default=[], metavar='NETWORK',
-                        help='some of the networks (default: all)')
+                        help='some of the networks, which makes no record (default: all)')
     return parser
 
 

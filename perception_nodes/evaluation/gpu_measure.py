@@ -63,13 +63,14 @@ def check(
     """
     Check networks, write the record, and print what is wrong.
 
-    What is known after each network is in GPU.unfinished, which becomes GPU.json at the end.
+    What is known after each network is in GPU.unfinished, which becomes GPU.json, the record, once
+    every network was checked.
 
     :param out: Folder for the record.
     :param device: ``auto``, ``cpu``, ``cuda:N``, or ``meta``, which has no numbers.
     :param frames: Labelled frames for the metrics.
     :param repeats: Runs behind each time.
-    :param only: Names of the networks; empty: all.
+    :param only: Names of the networks; empty: all, else there is no record.
     :return: The exit code.
     """
     start_s = time.monotonic()
@@ -99,15 +100,19 @@ def check(
             **facts, 'checks_failed': len(failed), 'failures': '; '.join(failed),
             **_summary(machine.values), **machine.values}, seed=_SEED, n=machine.frames,
             wall_s=time.monotonic() - start_s)
-    draft.replace(path)
-    print(f'wrote {path}')
+    if only:
+        print(f'wrote {draft}, which is no record: the other networks were not checked')
+    else:
+        draft.replace(path)
+        print(f'wrote {path}')
     for sentence in failed:
         print(f'FAILED {sentence}')
     if not place.startswith('cuda'):
         print(f'no GPU was checked: this ran on {place}')
         return EXIT_NO_GPU
     print(f'{len(failed)} checks failed' if failed else 'all checks passed')
-    _print_table(out)
+    if not only:
+        _print_table(out)
     return 1 if failed else 0
 
 
