@@ -324,6 +324,9 @@ def _print(values: Mapping[str, Any]) -> None:
     for title, names in (('figures', figures), ('by class', classes)):
         print(f'{title:{width}}    test  (95 % interval)   validation')
         for name in names:
+            if math.isnan(values[name]):
+                print(f'{name:{width}}       –  none in these frames')
+                continue
             low, high = values[f'{name}_ci_low'], values[f'{name}_ci_high']
             other = values.get(f'validation_{name}', math.nan)
             goal = ''

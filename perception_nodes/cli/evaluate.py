@@ -42,7 +42,7 @@ _CAMERA = '/camera'
 _COMPARISONS = {'>=': operator.ge, '<=': operator.le}
 # what the table of all evaluations shows, where it was measured
 _OVERVIEW = ('AP50', 'AP', 'HOTA', 'IDF1', 'mIoU', 'f1', 'accuracy', 'box_flicker',
-             'mask_flicker', 'compute_ms_p95', 'age_ms_p95', 'dropped')
+             'mask_flicker', 'compute_ms_p95', 'age_ms_p95', 'failed', 'dropped')
 
 
 class Requirement(NamedTuple):
