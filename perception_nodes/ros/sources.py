@@ -279,12 +279,12 @@ class Feed(Generic[T]):
             listener(arrived)
 
     def _subscribe(self) -> None:
+        self._refused_policy = ''  # first: the next word about it may come at once
         before, self._subscription = self._subscription, self._receiver.subscribe(
             self._msg_type, self.topic, self._on_message, self._asked,
             SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible))
         if before is not None:
             self._receiver.unsubscribe(before)
-        self._refused_policy = ''
 
     def _on_incompatible(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         name = qos_policy_name_from_kind(event.last_policy_kind)
