@@ -113,6 +113,8 @@ def test_an_interrupt_ends_all_processes_without_a_traceback(long_work, send, wh
             time.sleep(0.05)
     else:
         children = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+        if not children.exists():
+            pytest.skip('this system does not tell the children of a process')
         deadline = time.monotonic() + 60.0
         while len(children.read_text().split()) < 3:  # the workers and their tracker
             assert time.monotonic() < deadline and process.poll() is None
