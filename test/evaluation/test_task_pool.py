@@ -71,6 +71,8 @@ def work(file):
     time.sleep(600.0)
 
 if __name__ == '__main__':
+    # a shell may have started the tests with interrupts ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run_tasks(work, sys.argv[1:], jobs=2)
     except (KeyboardInterrupt, OSError) as error:
